@@ -1,0 +1,116 @@
+"""Numbers and quotes of an answer, looked up in the task and in what the tools returned.
+
+A number is supported when some number there rounds to it at the precision it was written with:
+"12,480" by "12480.0", "3.14" by "3.14159". A quote is supported when its words stand there, in
+that order, whatever their case and spacing. Nothing is asked of a model, so nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+
+from chogori.chat import Claim, Conversation, Message
+
+_NUMBER = re.compile(
+    r"(?<![\w.])[-\u2212]?\d+(?:[,_\u00a0\u202f' ]\d{3}(?!\d))*(?:\.\d+)?(?:[eE][-+]?\d+)?"
+)
+_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}:\d{2}(?::\d{2})?\b")
+_QUOTE = re.compile(r'"([^"\n]{2,200})"|“([^”\n]{2,200})”|`([^`\n]{2,200})`|«([^»\n]{2,200})»')
+_LIST_MARK = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+_DECIMALS = 12
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What may bear a claim out. Grows with the run; a look-up does not walk the run."""
+
+    numbers: dict[Decimal, str] = field(default_factory=dict[Decimal, str])
+    """Each number, at every precision it can be rounded to, and where it came from first."""
+    texts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    calls: int = 0
+
+    @classmethod
+    def of(cls, conversation: Conversation) -> Evidence:
+        """What the messages so far hold, the model's own words excepted."""
+        evidence = cls()
+        for message in conversation:
+            evidence.add_message(message)
+        return evidence
+
+    def add_message(self, message: Message) -> None:
+        if message.role == "tool":
+            self.calls += 1
+            self.add(message.text, message.tool_call_id or "tool")
+        elif message.role == "user":
+            self.add(message.text, "task")
+
+    def add(self, text: str, source: str) -> None:
+        """`text` is evidence from `source`."""
+        self.texts.append((_plain(text), source))
+        for date in _DATE.findall(text):
+            text = text.replace(date, f" {date.replace('-', ' ').replace(':', ' ')} ")
+        for written in _NUMBER.findall(text):
+            number = _decimal(written)
+            if number is None:
+                continue
+            for decimals in range(min(_DECIMALS, max(0, _precision(number))) + 1):
+                self.numbers.setdefault(_rounded(number, decimals), source)
+            self.numbers.setdefault(number.normalize(), source)
+
+    def check(self, answer: str) -> tuple[Claim, ...]:
+        """Every number and quote of `answer`, with what was found for it."""
+        return tuple(
+            Claim(text, "supported" if source else "unsupported", source)
+            for text, source in ((text, self._find(text)) for text in claims_of(answer))
+        )
+
+    def _find(self, claim: str) -> str:
+        number = _decimal(claim) if _NUMBER.fullmatch(claim) else None
+        if number is not None:
+            found = self.numbers.get(number.normalize(), "")
+            return found or self.numbers.get(abs(number).normalize(), "")
+        plain = _plain(claim)
+        return next((source for text, source in self.texts if plain in text), "")
+
+
+def claims_of(answer: str) -> list[str]:
+    """The numbers, dates and quotes that `answer` states, each once, in order."""
+    text = _LIST_MARK.sub(" ", answer)
+    quotes = ["".join(match.groups("")) for match in _QUOTE.finditer(text)]
+    text = _QUOTE.sub(" ", text)
+    dates: list[str] = _DATE.findall(text)
+    text = _DATE.sub(" ", text)
+    numbers: list[str] = _NUMBER.findall(text)
+    return list(dict.fromkeys([*dates, *numbers, *quotes]))
+
+
+def unsupported(claims: Iterable[Claim]) -> list[str]:
+    """The claims that found nothing to bear them out."""
+    return [claim.text for claim in claims if claim.status == "unsupported"]
+
+
+def _decimal(written: str) -> Decimal | None:
+    try:
+        number = Decimal(re.sub(r"[,_\u00a0\u202f' ]", "", written).replace("\u2212", "-"))
+    except InvalidOperation:
+        return None
+    return number if -400 < number.adjusted() < 400 else None
+
+
+def _precision(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
+
+
+def _rounded(number: Decimal, decimals: int) -> Decimal:
+    try:
+        return round(number, decimals).normalize()
+    except InvalidOperation:
+        return number.normalize()
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[\s\"“”«»`*_]+", " ", text).lower().split())

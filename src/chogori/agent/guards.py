@@ -1,0 +1,203 @@
+"""Guards listen to a run and speak up: they remind the model, or stop a run that goes nowhere.
+
+A guard is made anew for every run and sees each step once it is over. What it has counted is
+never reset by its own reminders. A step that answers is sent back when a guard reminds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from chogori.agent.claims import Evidence, unsupported
+from chogori.chat import Message, ToolCall, ToolFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reply and what its tools brought."""
+
+    task: str
+    message: Message
+    results: tuple[ToolFinished, ...]
+    evidence: Evidence
+    has_tools: bool
+
+    @property
+    def answers(self) -> bool:
+        """Whether the model means to be done."""
+        return not self.message.tool_calls
+
+
+@dataclass(frozen=True, slots=True)
+class Remind:
+    """Say this to the model and go on."""
+
+    text: str
+    call: bool = False
+    """Whether the next reply should be a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Land: the run goes nowhere."""
+
+    reason: str
+
+
+Verdict = Remind | Stop | None
+
+
+class Guard(Protocol):
+    """Judges each step of one run."""
+
+    @property
+    def name(self) -> str:
+        """What events call it."""
+        ...
+
+    def judge(self, step: Step) -> Verdict:
+        """What to do about the step that has just ended."""
+        ...
+
+
+class Repetition:
+    """Calls that bring nothing new: the same call with the same result as once before.
+
+    One call over and over and any cycle of calls are the same to it. A result that differs is
+    news, so polling is left alone. Reminds at 3, 5 and 8 in a row, stops at 12.
+    """
+
+    name = "repetition"
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._in_a_row = 0
+
+    def judge(self, step: Step) -> Verdict:
+        before = self._in_a_row
+        for result in step.results:
+            key = _digest(canonical(result.call), result.output)
+            self._in_a_row = self._in_a_row + 1 if key in self._seen else 0
+            self._seen.add(key)
+        if self._in_a_row + 1 >= 12:
+            return Stop("the same calls brought the same results twelve times")
+        if any(before + 1 < mark <= self._in_a_row + 1 for mark in (3, 5, 8)):
+            return Remind(
+                f"The last {self._in_a_row + 1} calls brought nothing that you had not seen. "
+                "Use what you have, try something different, or give your answer."
+            )
+        return None
+
+
+class Failures:
+    """Calls that fail one after another. Reminds at 4, stops at 12."""
+
+    name = "failures"
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def judge(self, step: Step) -> Verdict:
+        before = self._in_a_row
+        for result in step.results:
+            self._in_a_row = self._in_a_row + 1 if result.failed else 0
+        if self._in_a_row >= 12:
+            return Stop("twelve calls in a row failed")
+        if before < 4 <= self._in_a_row:
+            return Remind("The last four calls failed. Read their errors and try another way.")
+        return None
+
+
+class EmptyTurns:
+    """Replies that neither call nor say anything. Reminds twice, then stops."""
+
+    name = "empty turn"
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def judge(self, step: Step) -> Verdict:
+        if not step.answers or step.message.text.strip():
+            return None
+        self._count += 1
+        if self._count > 2:
+            return Stop("the model said nothing three times")
+        return Remind("Your reply was empty. Call a tool, or write your answer.")
+
+
+class HastyAnswer:
+    """An answer before any tool was called, where a tool could settle it. Reminds once."""
+
+    name = "hasty answer"
+
+    def __init__(self) -> None:
+        self._spoken = False
+
+    def judge(self, step: Step) -> Verdict:
+        could_settle = step.has_tools and _could_be_settled(step)
+        if self._spoken or not step.answers or step.evidence.calls or not could_settle:
+            return None
+        self._spoken = True
+        return Remind(
+            "You answered without using a tool. If one can settle it, use it now; "
+            "otherwise give your answer again.",
+            call=True,
+        )
+
+
+class UnsupportedClaims:
+    """Numbers and quotes that neither the task nor a tool's result holds. Reminds once."""
+
+    name = "unsupported claims"
+
+    def __init__(self) -> None:
+        self._spoken = False
+
+    def judge(self, step: Step) -> Verdict:
+        if self._spoken or not step.answers or not step.has_tools:
+            return None
+        missing = unsupported(step.evidence.check(step.message.text))
+        if not missing:
+            return None
+        self._spoken = True
+        return Remind(
+            f"Nothing that you were shown holds: {', '.join(missing[:5])}. "
+            "Check it with a tool, or answer only with what was shown."
+        )
+
+
+GuardFactory = Callable[[], Guard]
+DEFAULT_GUARDS: tuple[GuardFactory, ...] = (
+    Repetition,
+    Failures,
+    EmptyTurns,
+    HastyAnswer,
+    UnsupportedClaims,
+)
+
+
+def canonical(call: ToolCall) -> str:
+    """A call as text that does not depend on how its JSON was written."""
+    try:
+        arguments = orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONDecodeError:
+        arguments = call.arguments
+    return f"{call.name} {arguments}"
+
+
+def _digest(*texts: str) -> bytes:
+    return hashlib.blake2b(
+        "\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
+
+
+def _could_be_settled(step: Step) -> bool:
+    """Figures in the question or the answer, or a file that the question names."""
+    if any(char.isdigit() for char in step.task + step.message.text):
+        return True
+    return any("." in word.strip(".,;:!?")[1:-1] for word in step.task.split())

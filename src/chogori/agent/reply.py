@@ -1,0 +1,64 @@
+"""One reply of the model: asked again when its stream is cut, stopped when the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from chogori.chat import (
+    ChatModel,
+    Conversation,
+    Delta,
+    Event,
+    MessageBuilder,
+    Options,
+    ReplyFinished,
+    ReplyRestarted,
+    ToolSpec,
+    Usage,
+)
+from chogori.errors import StreamCut
+
+RESTARTS = 3
+
+
+async def replies(
+    model: ChatModel,
+    conversation: Conversation,
+    tools: Sequence[ToolSpec],
+    options: Options,
+    *,
+    seconds: float | None,
+) -> AsyncGenerator[Event]:
+    """The deltas of one reply and then `ReplyFinished`; nothing more once `seconds` are up.
+
+    A stream that is cut is dropped and asked for again, three times at most; then `StreamCut`.
+    """
+    started = time.monotonic()
+    for attempt in range(1, RESTARTS + 2):
+        builder, first = MessageBuilder(), 0.0
+        stream = model.stream(conversation, tools, options)
+        try:
+            async with aclosing(cast(AsyncGenerator[Delta], stream)):
+                async for delta in stream:
+                    first = first or time.monotonic() - started
+                    builder.add(delta)
+                    yield delta
+                    if seconds is not None and time.monotonic() - started > seconds:
+                        return
+        except StreamCut as cut:
+            if attempt > RESTARTS:
+                raise
+            yield ReplyRestarted(str(cut), attempt)
+            continue
+        yield _finished(builder, time.monotonic() - started, first)
+        return
+
+
+def _finished(builder: MessageBuilder, seconds: float, first: float) -> ReplyFinished:
+    usage = builder.finished.usage if builder.finished else Usage()
+    streaming = seconds - first
+    speed = usage.completion / streaming if usage.completion and streaming > 0.001 else 0.0
+    return ReplyFinished(builder.message, usage, seconds, first, speed)

@@ -1,0 +1,21 @@
+"""The wire. Here: the client, a `ChatModel` for any OpenAI-compatible endpoint.
+
+Moonshot's API, vLLM, SGLang, llama.cpp, Ollama and Chogori's own server are spoken to in one way;
+what they get wrong is put right in `repair` before anybody else sees it. May import `chat`,
+`errors` and `store` only. HTTP is aiohttp's and JSON is orjson's.
+
+    client      `connect`: all of it, as a `ChatModel`
+    endpoint    addresses, connections, time-outs; one request at a time
+    retries     when to ask again, and how long to wait
+    failures    what went wrong, as one of our errors
+    keys        which key goes to which host
+    wire        conversations to requests              ids         call ids that are unique
+    sse         bytes to events                        fields      JSON of unknown shape
+    repair      chunks to deltas, put right            calls       fragments to tool calls
+    markers     text with markup left in it            arguments   JSON that models write
+"""
+
+from chogori.api.client import RemoteModel, connect
+from chogori.api.keys import Keys, key_for
+
+__all__ = ["Keys", "RemoteModel", "connect", "key_for"]

@@ -1,0 +1,181 @@
+"""What an agent tells the world while it works. Every view and record is drawn from these alone.
+
+A leg of a run ends with `Answer` or with `Waiting`; nothing follows either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from chogori.chat.conversation import Conversation
+from chogori.chat.messages import Delta, Message, ToolCall, Usage
+from chogori.chat.parts import Content, text_of
+from chogori.chat.tools import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The first event of a run; a later leg begins with another of the same id."""
+
+    run_id: str
+    task: Content
+    model: str
+    tools: tuple[str, ...] = ()
+    agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The agent's description: what another process rebuilds it from."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """An embedded model came up. Told once, by whoever loaded it."""
+
+    model: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """One reply and its tools begin. Steps count from 1."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRestarted:
+    """The reply was cut; what had streamed of it is void, and the model is asked again."""
+
+    reason: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFinished:
+    """The whole reply, and what it took."""
+
+    message: Message
+    usage: Usage
+    seconds: float
+    first_token_seconds: float
+    tokens_per_second: float
+    """Completion tokens over the time from the first token to the last; 0 where unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A call begins; the intent stands before the deed."""
+
+    call: ToolCall
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A call ended, well or not."""
+
+    call: ToolCall
+    content: Content
+    failed: bool
+    seconds: float
+    effect: Effect
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def output(self) -> str:
+        """The text of the content."""
+        return text_of(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """A guard spoke to the model."""
+
+    guard: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """Another, independent solution begins, to be compared with those before it."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished:
+    """What the attempt came to, and whether it bears the answer out."""
+
+    number: int
+    value: str
+    agrees: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """The budget has ended; the model is asked for its best answer and what is missing."""
+
+    reason: str
+
+
+ClaimStatus = Literal["supported", "contradicted", "unsupported", "unverified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A number or a quote of the answer, and where it was found."""
+
+    text: str
+    status: ClaimStatus
+    evidence: str = ""
+    """The id of the tool call whose result bears it out, or "task", or "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A leg ended in an answer."""
+
+    text: str
+    run_id: str
+    stopped_by: Literal["answer", "budget", "guard"]
+    conversation: Conversation
+    claims: tuple[Claim, ...] = ()
+    usage: Usage = Usage()
+    steps: int = 0
+    seconds: float = 0.0
+    dollars: float | None = None
+    """None where no price is known."""
+    missing: str = ""
+    """Why it is not the whole answer: the budget that ended, the guard that stopped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A leg ended because somebody else must act first. `continue_` goes on from here."""
+
+    reason: Literal["approval", "tool_results", "person"]
+    run_id: str
+    calls: tuple[ToolCall, ...]
+    conversation: Conversation
+    usage: Usage = Usage()
+    steps: int = 0
+    seconds: float = 0.0
+
+
+Event = (
+    Delta
+    | RunStarted
+    | ModelLoaded
+    | StepStarted
+    | ReplyRestarted
+    | ReplyFinished
+    | ToolStarted
+    | ToolFinished
+    | Reminded
+    | AttemptStarted
+    | AttemptFinished
+    | Landing
+    | Answer
+    | Waiting
+)

@@ -1,0 +1,98 @@
+"""The narrow waist of the system: what it takes to be a chat model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from chogori.chat.conversation import Conversation
+from chogori.chat.messages import Delta, ToolSpec
+from chogori.chat.profiles import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool choice: this tool and no other."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedTools:
+    """A tool choice: one of these; `required` if one must be called."""
+
+    names: tuple[str, ...]
+    required: bool = False
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool | AllowedTools
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The text is to be JSON: any object, or one that fits `schema`."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str = "reply"
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Every knob of a request. None leaves the choice to the model's profile."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    """Reasoning included. None: up to the end of the context."""
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """How many alternatives to report beside each token; 0: the token's own alone."""
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+    response_format: JsonFormat | None = None
+    prefill: str | None = None
+    """The reply begins with this text; the stream holds what follows it (partial mode)."""
+    thinking: bool | None = None
+    effort: str | None = None
+    """How hard to think, in the model's own word ("low", "high", ...)."""
+    cache_key: str | None = None
+    """Requests that share a prefix share a key; some endpoints route by it."""
+    user: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of one endpoint's own, sent as they are."""
+
+
+class ChatModel(Protocol):
+    """Answers a conversation: an engine here, a server elsewhere, or a script in a test."""
+
+    @property
+    def profile(self) -> Profile:
+        """What is known of this model."""
+        ...
+
+    def stream(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> AsyncIterator[Delta]:
+        """Stream the next assistant message; the last delta is always `Finished`.
+
+        Closing the iterator cancels the request. Raises `ModelUnavailable` or `ContextTooLong`.
+        """
+        ...
+
+    async def count(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> int:
+        """Tokens the conversation takes up as a prompt; at least roughly right."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the model holds: connections, memory, threads."""
+        ...

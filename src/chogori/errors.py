@@ -1,0 +1,62 @@
+"""What can go wrong, for the person who reads it: what was found, what was expected, what to do.
+
+    ChogoriError
+    ├── ConfigError           an option, a spec string or a file people write is wrong
+    ├── ModelUnavailable      a model cannot be had or does not answer
+    │   ├── EndpointError     an endpoint answered with an error; has `url` and `status`
+    │   ├── RateLimited       it refused for now, after every retry
+    │   ├── StreamCut         its stream ended before the reply did
+    │   └── ModelFileError    a model file is absent, truncated or altered
+    ├── ContextTooLong        the conversation does not fit the model's context
+    ├── SandboxUnavailable    nothing on this machine can confine a tool
+    └── RunNotFound           no run of that id is kept here
+
+`ToolError` is not among them: it is for the model, and lives in `chogori.chat`.
+"""
+
+from __future__ import annotations
+
+
+class ChogoriError(Exception):
+    """The one family of errors whose messages are written for people."""
+
+
+class ConfigError(ChogoriError):
+    """An option, a spec string or a file people write is wrong."""
+
+
+class ModelUnavailable(ChogoriError):
+    """A model cannot be had or does not answer."""
+
+
+class EndpointError(ModelUnavailable):
+    """An endpoint answered with an error. `status` is None where there was no answer at all."""
+
+    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+
+
+class RateLimited(EndpointError):
+    """The endpoint refused for now, after every retry."""
+
+
+class StreamCut(EndpointError):
+    """The stream ended before the reply did; what had come is lost to the model."""
+
+
+class ModelFileError(ModelUnavailable):
+    """A model file is absent, truncated or altered."""
+
+
+class ContextTooLong(ChogoriError):
+    """The conversation does not fit the model's context."""
+
+
+class SandboxUnavailable(ChogoriError):
+    """Nothing on this machine can confine a tool."""
+
+
+class RunNotFound(ChogoriError):
+    """No run of that id is kept here."""

@@ -1,0 +1,93 @@
+"""The assistant of `chogori ask`: a model, the tools, the sandbox, and the checks that fit it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chogori.agent import Agent, Agreement, Budget
+from chogori.agent.agent import Verbs
+from chogori.agent.loop import Approval
+from chogori.chat import ChatModel, Options, Tool
+from chogori.presets.load import load
+from chogori.presets.mentions import Mentions
+from chogori.toolbox.programs import Programs, launcher_or_refusal
+
+INSTRUCTIONS = (Path(__file__).parent / "instructions.md").read_text(encoding="utf-8").strip()
+SMALL = (Path(__file__).parent / "instructions_small.md").read_text(encoding="utf-8").strip()
+
+
+@asynccontextmanager
+async def assistant(
+    model: ChatModel,
+    *,
+    runs: Path,
+    workspace: Path | None = None,
+    write: bool = False,
+    unsafe: bool = False,
+    web: bool = False,
+    allow_hosts: Sequence[str] = (),
+    mcp: Sequence[str] = (),
+    allow_read_only: bool = False,
+    tools: Sequence[Tool] = (),
+    budget: Budget | None = None,
+    options: Options = Options(),
+    approval: Approval = "ask",
+) -> AsyncGenerator[Verbs]:
+    """An agent with its tools, for as long as the context lasts.
+
+    `runs` is where each run's own folder is made; `workspace` is the user's folder, which tools
+    may change only with `write`. Raises `SandboxUnavailable` where nothing confines the tools,
+    unless `unsafe` says that nothing need.
+    """
+    from chogori.toolbox import McpServer, Places, file_tools
+
+    launcher = await launcher_or_refusal(unsafe=unsafe)
+
+    def out(run_id: str) -> Path:
+        folder = runs / run_id.partition(".")[0] / "out"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    async with AsyncExitStack() as stack:
+        programs = Programs(workspace, out, write=write, launcher=launcher)
+        stack.push_async_callback(programs.aclose)
+        offered = [*programs.tools(), *file_tools(Places(workspace, out, write)), *tools]
+        if web:
+            from chogori.toolbox.web import fetch_tool
+
+            offered.append(fetch_tool(allow_hosts=allow_hosts))
+        for command in mcp:
+            server = McpServer(command, allow_read_only=allow_read_only)
+            offered += (await stack.enter_async_context(server)).tools
+        small = not model.profile.native_tools
+        agent = Agent(
+            model,
+            offered,
+            SMALL if small else INSTRUCTIONS,
+            budget=budget or Budget(),
+            options=options,
+            approval=approval,
+            out=out,
+        )
+        checked = Agreement(agent) if model.profile.agreement > 1 else agent
+        yield checked if workspace is None else Mentions(checked, workspace)
+
+
+def rebuild(description: dict[str, Any], *, data: Path | None = None) -> Agent:
+    """The agent that `Agent.describe` described, its importable tools found again."""
+    from importlib import import_module
+
+    def find(path: str) -> Tool:
+        module, _, name = path.partition(":")
+        return getattr(import_module(module), name)
+
+    return Agent(
+        load(description["model"], data=data),
+        [find(tool["path"]) for tool in description["tools"] if tool["path"]],
+        description["instructions"],
+        budget=replace(Budget(), **description["budget"]),
+    )

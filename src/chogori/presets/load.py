@@ -1,0 +1,56 @@
+"""From a spec string to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chogori.chat import ChatModel, Profile, ScriptedModel, profile_for, read_script
+from chogori.errors import ConfigError
+from chogori.presets.models import KNOWN_MODELS, find_model, models_folder
+
+SPECS = "local, smollm2, gguf:PATH, scripted:FILE, or http(s)://HOST/v1#MODEL"
+
+
+def load(
+    spec: str = "local",
+    *,
+    data: Path | None = None,
+    api_key: str | None = None,
+    context_tokens: int | None = None,
+) -> ChatModel:
+    """The model that `spec` names: local, smollm2, gguf:PATH, scripted:FILE or
+    http(s)://HOST/v1#MODEL. Raises `ConfigError` for anything else, and `ModelFileError` where a
+    model has to be pulled first. An embedded model is read at its first request."""
+    kind, _, rest = spec.partition(":")
+    if spec in KNOWN_MODELS:
+        known = KNOWN_MODELS[spec]
+        profile = known.profile
+        return _gguf(find_model(known), profile, context_tokens)
+    if kind == "gguf" and rest:
+        path = Path(rest).expanduser()
+        return _gguf(path, _gguf_profile(path, spec), context_tokens)
+    if kind == "scripted" and rest:
+        path = Path(rest).expanduser()
+        return ScriptedModel(read_script(path), profile=profile_for("scripted", spec=spec))
+    if kind in ("http", "https"):
+        from chogori.api import connect
+
+        return connect(spec, api_key=api_key)
+    raise ConfigError(f"{spec!r} is no model; expected {SPECS}")
+
+
+def _gguf(path: Path, profile: Profile, context_tokens: int | None) -> ChatModel:
+    from dataclasses import replace
+
+    from chogori.engine.gguf import GgufModel
+
+    if context_tokens:
+        profile = replace(profile, context_tokens=context_tokens)
+    return GgufModel(path, profile, state_folder=models_folder() / "states")
+
+
+def _gguf_profile(path: Path, spec: str) -> Profile:
+    return Profile(
+        name=path.stem, spec=spec, context_tokens=8_192, native_tools=False, retention="all",
+        temperature=0.7, agreement=1,
+    )

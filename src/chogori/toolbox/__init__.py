@@ -1,0 +1,34 @@
+"""The tools a model is given: files, search in them, web pages, other people's servers.
+
+Each is made by a function that is told what it may reach (`Places`, `allow_hosts`), so a tool holds
+no more than its maker was given. What a tool tells the model is short; the whole of it is kept in
+/out. May import `chat`, `store` and `errors`; HTTP libraries only in `web` and `browser`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chogori.toolbox.files import file_tools
+from chogori.toolbox.mcp import McpServer
+from chogori.toolbox.places import Folders, Places
+
+if TYPE_CHECKING:
+    from chogori.toolbox.web import fetch_tool
+
+__all__ = [
+    "Folders",
+    "McpServer",
+    "Places",
+    "fetch_tool",
+    "file_tools",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`fetch_tool` on first use: who only wants the sandbox does not wait for aiohttp."""
+    if name == "fetch_tool":
+        from chogori.toolbox.web import fetch_tool
+
+        return fetch_tool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,62 @@
+"""Work that must be stoppable, in a child process that can be killed.
+
+A regular expression or an HTML parser that meets the wrong input may compute for ever, and Python
+cannot stop a thread. The child runs our own code, standard library only unless it is told where
+ours lies, with an empty environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a child said. Without `in_time` it was killed, and `output` is what had come."""
+
+    output: bytes
+    in_time: bool
+    status: int
+
+
+async def run_child(
+    arguments: Sequence[str], request: bytes, *, seconds: float, descriptors: Sequence[int] = ()
+) -> Finished:
+    """Run this Python with `arguments`, `request` on its standard input, for so long at most.
+
+    It inherits `descriptors` under their own numbers, and dies when the caller is cancelled.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-X", "utf8", *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+        pass_fds=descriptors,
+    )
+    assert child.stdin is not None, "it is a pipe"
+    assert child.stdout is not None, "so is this"
+    output = bytearray()
+    in_time = False
+    try:
+        async with asyncio.timeout(seconds):
+            with suppress(BrokenPipeError, ConnectionResetError):
+                child.stdin.write(request)
+                await child.stdin.drain()
+            child.stdin.close()
+            while chunk := await child.stdout.read(1 << 16):
+                output += chunk
+            await child.wait()
+            in_time = True
+    except TimeoutError:
+        pass
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        child.stdin.close()
+    return Finished(bytes(output), in_time, child.returncode or 0)
