@@ -12,20 +12,13 @@ import math
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NAMES = "Ada Bo Cem Dai Eve Fay Gus Hana Ivo Jun Kim Lea Mia Noa Oto Pia Quin Rui Sam Tea".split()
-THINGS = (
-    "reading room,bicycle shed,rain garden,solar roof,heat pump,greenhouse,playground,tea kitchen,"
-    "workshop,music stage,bird tower,skate park"
-).split(",")
-PLACES = (
-    "the harbour office,the town hall,the old mill,the north gate,the railway station,"
-    "the cellar of the school,the market square,the fire station,the east meadow,the boat house"
-).split(",")
+NAMES = ["Ada", "Bo", "Cem", "Dai", "Eve", "Fay", "Gus", "Hana", "Ivo", "Jun", "Kim", "Lea", "Mia", "Noa", "Oto", "Pia", "Quin", "Rui", "Sam", "Tea"]
+THINGS = ["reading room", "bicycle shed", "rain garden", "solar roof", "heat pump", "greenhouse", "playground", "tea kitchen", "workshop", "music stage", "bird tower", "skate park"]
+PLACES = ["the harbour office", "the town hall", "the old mill", "the north gate", "the railway station", "the cellar of the school", "the market square", "the fire station", "the east meadow", "the boat house"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,13 @@ def make_suite(seed: int, folder: Path) -> list[Question]:
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     simple = [kind(rng) for kind in (_days, _primes, _factorial, _letters, _product, _weekday)]
-    return [*simple, *_sales(rng, folder), _log(rng, folder), *_staff(rng, folder), _notes(rng, folder)]
+    return [
+        *simple,
+        *_sales(rng, folder),
+        _log(rng, folder),
+        *_staff(rng, folder),
+        _notes(rng, folder),
+    ]
 
 
 def _plain(text: str) -> str:
@@ -103,21 +102,22 @@ def _product(rng: random.Random) -> Question:
 def _weekday(rng: random.Random) -> Question:
     day = _day(rng, 1950, 2040)
     text = f"On which day of the week does {day} fall? Answer with the English name."
-    names = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+    names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
     return Question("weekday", text, names[day.weekday()])
 
 
 def _sales(rng: random.Random, folder: Path) -> list[Question]:
-    regions, products = ["north", "south", "east", "west"], "bolt gear nut pump spring valve".split()
+    regions, products = (
+        ["north", "south", "east", "west"],
+        ["bolt", "gear", "nut", "pump", "spring", "valve"],
+    )
     rows = ["order_id,date,region,product,quantity,unit_price"]
     quantity: Counter[str] = Counter()
     revenue: defaultdict[str, float] = defaultdict(float)
     for order in range(1, rng.randint(300, 500)):
         region, product = rng.choice(regions), rng.choice(products)
         count, cents = rng.randint(1, 40), rng.randint(200, 9900)
-        rows.append(
-            f"{order},{_day(rng, 2025, 2026)},{region},{product},{count},{cents / 100:.2f}"
-        )
+        rows.append(f"{order},{_day(rng, 2025, 2026)},{region},{product},{count},{cents / 100:.2f}")
         quantity[region] += count
         revenue[product] += count * cents
     (folder / "sales.csv").write_text("\n".join(rows) + "\n")
@@ -139,7 +139,9 @@ def _log(rng: random.Random, folder: Path) -> Question:
     statuses = rng.choices([200, 301, 404, 500], [80, 5, 10, 5], k=rng.randint(400, 700))
     lines: list[str] = []
     for status in statuses:
-        time = f"{rng.randint(1, 28):02}/Oct/2025:{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:00"
+        time = (
+            f"{rng.randint(1, 28):02}/Oct/2025:{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:00"
+        )
         host = f"10.0.{rng.randint(0, 3)}.{rng.randint(1, 40)}"
         request, size = rng.choice(paths), rng.randint(200, 9000)
         lines.append(f'{host} - - [{time} +0000] "GET {request} HTTP/1.1" {status} {size}')
@@ -167,14 +169,13 @@ def _staff(rng: random.Random, folder: Path) -> list[Question]:
         f"In staff.json, what is the average salary of the team '{team}', "
         "rounded to the nearest whole number?"
     )
-    first: Callable[[dict[str, Any]], str] = lambda person: person["joined"]
     files = ("staff.json",)
     return [
         Question("json average", average, str(math.floor(sum(pay) / len(pay) + 0.5)), files),
         Question(
             "json first",
             "In staff.json, who joined first? Answer with the name.",
-            min(staff, key=first)["name"],
+            min(staff, key=lambda person: str(person["joined"]))["name"],
             files,
         ),
     ]
@@ -185,7 +186,7 @@ def _notes(rng: random.Random, folder: Path) -> Question:
     things, places = rng.sample(THINGS, count), rng.sample(PLACES, count)
     for number, (thing, place) in enumerate(zip(things, places, strict=True), 1):
         present = ", ".join(rng.sample(NAMES, 4))
-        month = rng.choice("January March April May June September".split())
+        month = rng.choice(["January", "March", "April", "May", "June", "September"])
         (folder / f"note_{number}.md").write_text(
             f"# Meeting {number}\n\nPresent: {present}.\n\n"
             f"We agreed that the {thing} will be built at {place}. "

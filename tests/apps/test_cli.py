@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -116,7 +119,7 @@ def test_exit_3_when_the_budget_ended(cli: Cli) -> None:
     script = cli.script({"calls": [PYTHON]}, {"content": "So far: 42."})
     done = cli.run("ask", "--steps", "1", "--model", script, "What is 6 * 7?")
     assert done.returncode == 3
-    assert "the budget has ended (steps)" in done.stdout
+    assert "stopping here (steps)" in done.stdout
     assert "So far: 42." in done.stdout
 
 
@@ -329,6 +332,20 @@ def test_a_chat_reads_its_turns_from_a_pipe_and_knows_its_commands(cli: Cli) -> 
     assert len(cli.runs()) == 2
 
 
+def test_a_run_is_deleted_once_somebody_says_yes(cli: Cli) -> None:
+    spec = cli.script({"content": "Hello."})
+    cli.run("ask", "-q", "--model", spec, "Hi there")
+    done = cli.run("runs", "rm", "last")
+    assert (done.returncode, len(cli.runs())) == (1, 1)
+    assert "add --yes" in done.stderr
+    for said, code, left in (("n", 1, 1), ("y", 0, 0)):
+        with cli.on_terminal("runs", "rm", "last") as terminal:
+            assert "(Hi there)" in terminal.until("[y/N] ")
+            terminal.type(f"{said}\n")
+            assert terminal.end() == code
+        assert len(cli.runs()) == left
+
+
 def test_a_reader_that_goes_away_is_no_error(cli: Cli) -> None:
     command = [sys.executable, "-c", "import os; os.close(1); os.execvp('true', ['true'])"]
     spec = cli.script({"content": "many words " * 20_000})
@@ -363,7 +380,50 @@ def test_models_list_says_what_is_here(cli: Cli) -> None:
     assert "pull again: chogori models pull smollm2" in refused.stderr
 
 
-def test_a_key_is_asked_for_with_the_host_it_would_go_to(cli: Cli) -> None:
-    done = cli.run("ask", "--model", "http://127.0.0.1:9/v1#m", "Hi", CHOGORI_API_KEY="sk-secret")
+class Endpoint(BaseHTTPRequestHandler):
+    """Lets nobody in without the right key; otherwise answers with a web page."""
+
+    seen: list[str | None]
+
+    def do_POST(self) -> None:
+        self.seen.append(self.headers["Authorization"])
+        is_known = self.headers["Authorization"] == "Bearer sk-right"
+        body = b"<html>a page</html>" if is_known else b'{"error": {"message": "no key"}}'
+        self.send_response(200 if is_known else 401)
+        self.send_header("Content-Type", "text/html" if is_known else "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Endpoint.seen = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_key_goes_to_the_host_it_is_for_and_an_error_says_so(cli: Cli, endpoint: str) -> None:
+    spec = f"http://{endpoint}/v1#m"
+    done = cli.run("ask", "--model", spec, "Hi", CHOGORI_API_KEY="sk-right")
     assert done.returncode == 1
-    assert "sk-secret" not in done.stdout + done.stderr
+    assert f"set CHOGORI_API_HOST={endpoint}" in done.stderr
+    assert set(Endpoint.seen) == {None}
+    key = "sk-right"
+    done = cli.run("ask", "--model", spec, "Hi", CHOGORI_API_KEY=key, CHOGORI_API_HOST=endpoint)
+    assert done.returncode == 1
+    assert f"http://{endpoint}/v1" in done.stderr, "a page instead of JSON names its address"
+    assert "Bearer sk-right" in Endpoint.seen
+    assert "sk-right" not in done.stdout + done.stderr
+    assert not [
+        path for path in cli.data.rglob("*") if path.is_file() and b"sk-right" in path.read_bytes()
+    ], "a key is never kept with a run"

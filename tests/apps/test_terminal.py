@@ -100,15 +100,14 @@ the reply was cut (the stream was cut); asking again (1)
 ▸ python  total = sum(range(10)) (+1 line)
 ✓ python  0.50 s  45
 ≟ agrees: 45
-the budget has ended (steps); asking for the best answer
+stopping here (steps); asking for the best answer
 
 It is 45, or 46.
 ! independent solutions came to: 44
 ? nothing that was seen bears out: 46
 ! stopped by the budget: steps
 
-2 steps · 1,300 tokens read, 160 written · 24.0 tokens/s · 4.2 s · $0.0012 · run
-20261121-120000-abcdef
+2 steps · tokens: 1,300 in, 160 out, 24.0/s · 4.2 s · $0.0012 · run 20261121-120000-abcdef
 """
 
 
@@ -124,7 +123,7 @@ def drawn(events: Iterable[Event], *, terminal: bool = False, reasoning: bool = 
 
 def test_the_golden_run() -> None:
     plain = drawn(RUN)
-    assert plain.replace("· run 2", "· run\n2") == GOLDEN
+    assert plain == GOLDEN
     assert "\x1b" not in plain
 
 
@@ -160,6 +159,12 @@ def on_screen(written: str) -> list[str]:
         else:
             assert token[-1] in "mhl", f"an unexpected control: {token!r}"
     return [line.rstrip() for line in lines[:-1]]
+
+
+def test_a_live_line_is_never_wider_than_the_terminal() -> None:
+    written = drawn([ReasoningDelta("好" * 200)], terminal=True)
+    live = written.split("\x1b[0m")[0].split("\x1b[2m")[1]
+    assert live == "…" + "好" * 38
 
 
 def test_nothing_that_a_model_or_a_tool_wrote_steers_the_terminal() -> None:

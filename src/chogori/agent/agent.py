@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chogori.agent.budget import Budget
+from chogori.agent.budget import Budget, cost
 from chogori.agent.claims import Evidence
 from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
 from chogori.agent.loop import REFUSED, Approval, Leg
@@ -127,7 +127,7 @@ class Agent(Verbs):
         """What another process rebuilds this agent from; never a secret."""
         return {
             "model": self.model.profile.spec,
-            "tools": [{"name": tool.spec.name, "path": tool.path} for tool in self.tools],
+            "tools": [{**asdict(tool.spec), "path": tool.path} for tool in self.tools],
             "instructions": self.instructions,
             "budget": asdict(self.budget),
             "options": asdict(self.options),
@@ -165,7 +165,10 @@ class Agent(Verbs):
             leg.message = conversation[-1]
             leg.usage, leg.steps, leg.seconds = before.usage, before.steps, before.seconds
             leg.budget = self.budget.spend(
-                steps=before.steps, usage=before.usage, seconds=before.seconds
+                steps=before.steps,
+                usage=before.usage,
+                seconds=before.seconds,
+                dollars=cost(before.usage, self.model.profile.price) or 0.0,
             )
         async for event in leg.events():
             yield event

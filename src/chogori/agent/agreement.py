@@ -30,8 +30,9 @@ from chogori.chat import (
 )
 
 HINTS = (
-    "Solve it in plain Python: loops and dictionaries, step by step, without pandas or sympy.",
-    "Think it through afresh and solve it in the most careful way.",
+    "Where it takes a program: plain Python with loops and dictionaries, without pandas or sympy.",
+    "Solve it with the library: pandas for tables, sympy for numbers, datetime for dates.",
+    "Where it takes a program: plain Python, one careful step at a time, without pandas or sympy.",
 )
 ATTEMPT = Budget(steps=4)
 
@@ -42,11 +43,18 @@ class Agreement(Verbs):
 
     agent: Agent
     hints: Sequence[str] = HINTS
-    """How to go about each further solution; as many as there may be."""
+    """How to go about the first solution and each further one; as many as there may be."""
 
     async def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
         run = run_id or new_run_id()
-        async for event in self._checked(self.agent.stream(task, run_id=run), task, run):
+        found: list[_Solution] = [_Solution()]
+        async for event in self.agent.stream(_hinted(task, self.hints[0]), run_id=run):
+            found[0].see(event)
+            if isinstance(event, RunStarted):
+                yield replace(event, task=content_of(task))
+            elif not isinstance(event, Answer):
+                yield event
+        async for event in self._checked(task, run, found):
             yield event
 
     async def continue_(
@@ -62,21 +70,14 @@ class Agreement(Verbs):
         async for event in self.agent.continue_(leg, message, approve=approve, results=results):
             yield event
 
-    async def _checked(
-        self, events: AsyncIterator[Event], task: Task, run: str
-    ) -> AsyncIterator[Event]:
-        found: list[_Solution] = [_Solution()]
-        async for event in events:
-            found[0].see(event)
-            if not isinstance(event, Answer):
-                yield event
+    async def _checked(self, task: Task, run: str, found: list[_Solution]) -> AsyncIterator[Event]:
         first = found[0].answer
         if first is None:
             return
         if first.stopped_by != "answer" or not found[0].value:
             yield first
             return
-        for number, hint in enumerate(self.hints, 2):
+        for number, hint in enumerate(self.hints[1:], 2):
             yield AttemptStarted(number, hint)
             found.append(_Solution())
             async for event in self._attempt(task, hint, f"{run}.{number}", found):
@@ -109,6 +110,10 @@ class Agreement(Verbs):
                     found[-1].agrees_with(other) for other in found[:-1]
                 ):
                     return
+
+
+def _hinted(task: Task, hint: str) -> Task:
+    return (*content_of(task), TextPart(f"\n\n{hint}"))
 
 
 class _Solution:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_DOWN, ROUND_HALF_UP, Context, Decimal, InvalidOperation
 
 from chogori.chat import Claim, Conversation, Message
 
@@ -20,7 +20,10 @@ _NUMBER = re.compile(
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}:\d{2}(?::\d{2})?\b")
 _QUOTE = re.compile(r'"([^"\n]{2,200})"|“([^”\n]{2,200})”|`([^`\n]{2,200})`|«([^»\n]{2,200})»')
 _LIST_MARK = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+_SEPARATOR = re.compile("[,_\u00a0\u202f' ]")
 _DECIMALS = 12
+_EXACT = Context(prec=1_000)
+"""More digits than a number here can have, so that none of them is lost."""
 
 
 @dataclass(slots=True)
@@ -50,15 +53,19 @@ class Evidence:
     def add(self, text: str, source: str) -> None:
         """`text` is evidence from `source`."""
         self.texts.append((_plain(text), source))
-        for date in _DATE.findall(text):
-            text = text.replace(date, f" {date.replace('-', ' ').replace(':', ' ')} ")
+        text = _DATE.sub(lambda date: re.sub("[-:]", " ; ", f" {date[0]} "), text)
         for written in _NUMBER.findall(text):
-            number = _decimal(written)
-            if number is None:
-                continue
-            for decimals in range(min(_DECIMALS, max(0, _precision(number))) + 1):
-                self.numbers.setdefault(_rounded(number, decimals), source)
-            self.numbers.setdefault(number.normalize(), source)
+            # "101 103" and "[101,103]" may be one number or two: both readings are evidence.
+            for reading in {written, *_SEPARATOR.split(written)}:
+                self._add_number(reading, source)
+
+    def _add_number(self, written: str, source: str) -> None:
+        if (number := _decimal(written)) is None:
+            return
+        for decimals in range(min(_DECIMALS, _precision(number)) + 1):
+            for rounded in _rounded(number, decimals):
+                self.numbers.setdefault(rounded, source)
+        self.numbers.setdefault(number.normalize(_EXACT), source)
 
     def check(self, answer: str) -> tuple[Claim, ...]:
         """Every number and quote of `answer`, with what was found for it."""
@@ -70,8 +77,8 @@ class Evidence:
     def _find(self, claim: str) -> str:
         number = _decimal(claim) if _NUMBER.fullmatch(claim) else None
         if number is not None:
-            found = self.numbers.get(number.normalize(), "")
-            return found or self.numbers.get(abs(number).normalize(), "")
+            found = self.numbers.get(number.normalize(_EXACT), "")
+            return found or self.numbers.get(number.copy_abs().normalize(_EXACT), "")
         plain = _plain(claim)
         return next((source for text, source in self.texts if plain in text), "")
 
@@ -94,7 +101,7 @@ def unsupported(claims: Iterable[Claim]) -> list[str]:
 
 def _decimal(written: str) -> Decimal | None:
     try:
-        number = Decimal(re.sub(r"[,_\u00a0\u202f' ]", "", written).replace("\u2212", "-"))
+        number = Decimal(_SEPARATOR.sub("", written).replace("\u2212", "-"))
     except InvalidOperation:
         return None
     return number if -400 < number.adjusted() < 400 else None
@@ -102,14 +109,16 @@ def _decimal(written: str) -> Decimal | None:
 
 def _precision(number: Decimal) -> int:
     exponent = number.as_tuple().exponent
-    return -exponent if isinstance(exponent, int) else 0
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _rounded(number: Decimal, decimals: int) -> Decimal:
-    try:
-        return round(number, decimals).normalize()
-    except InvalidOperation:
-        return number.normalize()
+def _rounded(number: Decimal, decimals: int) -> list[Decimal]:
+    """`number` at so many decimals; a tie both ways, since programs differ about it."""
+    step = Decimal(1).scaleb(-decimals)
+    return [
+        number.quantize(step, rounding, _EXACT).normalize(_EXACT)
+        for rounding in (ROUND_HALF_UP, ROUND_HALF_DOWN)
+    ]
 
 
 def _plain(text: str) -> str:

@@ -185,7 +185,7 @@ def canonical(call: ToolCall) -> str:
     """A call as text that does not depend on how its JSON was written."""
     try:
         arguments = orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_SORT_KEYS).decode()
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deep
         arguments = call.arguments
     return f"{call.name} {arguments}"
 

@@ -141,6 +141,8 @@ class Leg:
             yield event
             if isinstance(event, ToolFinished):
                 self.results.append(event)
+        # An id may come again in a later step: what was decided was decided for this one.
+        self.given, self.approved = {}, frozenset()
         contents = {id(result.call): result.content for result in self.results}
         told = [tool_result(call, contents[id(call)]) for call in calls]
         for message in told:
@@ -151,21 +153,32 @@ class Leg:
         step = Step(
             self.task, self.message, tuple(self.results), self.evidence, bool(self.toolset.specs)
         )
-        judged = [(guard.name, guard.judge(step)) for guard in self.guards]
-        spoken = [pair for pair in judged if pair[1] is not None]
+        spoken: list[tuple[str, Remind | Stop]] = []
+        for guard in self.guards:
+            if (verdict := guard.judge(step)) is not None:
+                spoken.append((guard.name, verdict))
+                if step.answers:  # it is sent back: the others judge the answer that comes then
+                    break
         return max(spoken, key=lambda pair: isinstance(pair[1], Stop), default=("", None))
 
     async def _land(self, verdict: Remind | Stop | None) -> AsyncIterator[Event]:
         reason = verdict.reason if isinstance(verdict, Stop) else self.budget.ended or "budget"
         yield Landing(reason)
+        self._leave_calls()
         self.message = assistant()
         self.conversation = self.conversation.append(user(LAND.format(reason=reason)))
         options = replace(self.options, tool_choice="none")
         async for event in self._reply(options, seconds=LANDING_SECONDS):
             yield event
+        self._leave_calls()
         if not self.message.text.strip():
             self.message = assistant(self._last_output())
         yield self._answer("guard" if isinstance(verdict, Stop) else "budget", reason)
+
+    def _leave_calls(self) -> None:
+        """Models insist that every call has its result, also one that was not made."""
+        left = [tool_result(call, "not run: the run has ended") for call in self.message.tool_calls]
+        self.conversation = self.conversation.append(*left)
 
     def _last_output(self) -> str:
         if not self.results or self.results[-1].failed:

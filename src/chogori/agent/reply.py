@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -42,12 +43,15 @@ async def replies(
         stream = model.stream(conversation, tools, options)
         try:
             async with aclosing(cast(AsyncGenerator[Delta], stream)):
-                async for delta in stream:
+                while delta := await _next(stream, _left(seconds, started)):
                     first = first or time.monotonic() - started
                     builder.add(delta)
                     yield delta
-                    if seconds is not None and time.monotonic() - started > seconds:
+                    left = _left(seconds, started)
+                    if left is not None and left <= 0 and builder.finished is None:
                         return
+        except _TimeIsUp:
+            return
         except StreamCut as cut:
             if attempt > RESTARTS:
                 raise
@@ -55,6 +59,26 @@ async def replies(
             continue
         yield _finished(builder, time.monotonic() - started, first)
         return
+
+
+class _TimeIsUp(Exception):
+    pass
+
+
+def _left(seconds: float | None, started: float) -> float | None:
+    return None if seconds is None else seconds - (time.monotonic() - started)
+
+
+async def _next(stream: AsyncIterator[Delta], seconds: float | None) -> Delta | None:
+    """The next delta, None after the last; raises `_TimeIsUp` when none comes within `seconds`."""
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            return await anext(stream, None)
+    except TimeoutError:
+        if timer.expired():
+            raise _TimeIsUp from None
+        raise
 
 
 def _finished(builder: MessageBuilder, seconds: float, first: float) -> ReplyFinished:

@@ -91,8 +91,7 @@ class Toolset:
         last: dict[str, asyncio.Event] = {}
         tasks: list[asyncio.Task[None]] = []
         for call in calls:
-            tool = self._tools.get(call.name)
-            touched = tool.touches(call.arguments) if tool else frozenset[str]()
+            touched = self._touched(call)
             done = asyncio.Event()
             before = [last[thing] for thing in touched if thing in last]
             last |= dict.fromkeys(touched, done)
@@ -138,6 +137,14 @@ class Toolset:
         finally:
             done.set()
 
+    def _touched(self, call: ToolCall) -> frozenset[str]:
+        tool = self._tools.get(call.name)
+        try:
+            return tool.touches(call.arguments) if tool else frozenset()
+        except Exception:  # whatever it is, the call itself will meet it, and tell the model
+            logger.exception("tool %s cannot say what it touches", call.name)
+            return frozenset({f"tool {call.name}"})
+
     async def call(self, call: ToolCall) -> ToolResult:
         """What `call` brings. Never raises an `Exception`."""
         tool = self._tools.get(call.name)
@@ -149,7 +156,11 @@ class Toolset:
         except ToolError as error:
             return _failure(str(error))
         except TimeoutError:
-            return _failure(f"{call.name} did not finish within {self._seconds:.0f} seconds")
+            return _failure(f"{call.name} did not finish within {self._seconds:g} seconds")
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            return _failure(f"{call.name} was cancelled from within")
         except Exception as error:
             logger.exception("tool %s failed on %s", call.name, call.arguments)
             return _failure(f"{type(error).__name__}: {error}")

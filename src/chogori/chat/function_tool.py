@@ -71,7 +71,8 @@ class FunctionTool:
             values[self._context_name] = context
         if inspect.iscoroutinefunction(function):
             return await function(**values)
-        return await asyncio.to_thread(function, **values)
+        result = await asyncio.to_thread(function, **values)
+        return await result if inspect.isawaitable(result) else result
 
     def _parse(self, arguments: str) -> dict[str, Any]:
         try:
@@ -103,7 +104,7 @@ def _arguments_model(
         own = next((note for note in metadata if isinstance(note, FieldInfo)), None)
         described: Any = FieldInfo(
             default=default,
-            description=notes or None,
+            description=notes or (None if own is None else own.description),
             json_schema_extra=None if own is None else own.json_schema_extra,
         )
         fields[name] = (annotation, described)

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import orjson
 
@@ -62,6 +62,28 @@ class Reply:
     fault: Fault | None = None
     times: int | None = None
     repeat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fault not in (None, *get_args(Fault)):
+            known = ", ".join(get_args(Fault))
+            raise ConfigError(f"there is no fault {self.fault!r}; there are: {known}")
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} cannot be {getattr(self, name)!r}")
+        try:
+            re.compile(self.match or "")
+        except re.error as error:
+            raise ConfigError(f"match is no regular expression: {error}") from error
+
+
+_KINDS: dict[str, Any] = {
+    "at": int | None,
+    "match": str | None,
+    "delay_seconds": int | float,
+    "delta_seconds": int | float,
+    "times": int | None,
+    "repeat": bool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +178,18 @@ class ScriptedModel:
 def read_script(path: Path) -> list[Reply]:
     """The replies of a `scripted:FILE`. Raises `ConfigError` naming the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise ConfigError(f"no script at {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
     replies: list[Reply] = []
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("//"):
             continue
         try:
             replies.append(_read_line(orjson.loads(line), number))
-        except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError, ConfigError) as error:
             raise ConfigError(
                 f"{path}, line {number}: expected a JSON object that is a reply, found {error}"
             ) from error
@@ -184,6 +208,8 @@ def _read_line(line: dict[str, Any], number: int) -> Reply:
         for index, call in enumerate(cast(list[dict[str, Any]], line.pop("calls", [])))
     )
     content, reasoning = line.pop("content", ""), line.pop("reasoning", None)
+    if not isinstance(content, str) or not isinstance(reasoning, str | None):
+        raise TypeError("content or reasoning that is not text")
     return Reply(message=assistant(content, reasoning=reasoning, calls=calls), **line)
 
 

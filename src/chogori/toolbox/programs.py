@@ -6,6 +6,7 @@ program that does not parse is told to the model without being run.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from chogori.toolbox.sandbox import (
     Policy,
     PythonPool,
     PythonSession,
+    Unsafe,
     choose,
     run,
 )
@@ -119,10 +121,6 @@ class Programs:
 
 async def launcher_or_refusal(*, unsafe: bool = False) -> Launcher:
     """The best launcher that works here. Raises `SandboxUnavailable`."""
-    import asyncio
-
-    from chogori.toolbox.sandbox import Unsafe
-
     return Unsafe() if unsafe else await asyncio.to_thread(choose)
 
 

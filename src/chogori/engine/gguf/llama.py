@@ -24,6 +24,8 @@ import orjson
 from chogori.errors import ContextTooLong, ModelFileError, ModelUnavailable
 
 Chunk = Mapping[str, Any]
+_LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Whatever proxy the environment names: what is asked here stays on this machine."""
 
 
 class Llama:
@@ -38,8 +40,9 @@ class Llama:
             ) from error
         if not path.is_file():
             raise ModelFileError(f"there is no model file at {path}")
-        if path.open("rb").read(4) != b"GGUF":
-            raise ModelFileError(f"{path} is not a GGUF file: it does not begin with 'GGUF'")
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelFileError(f"{path} is not a GGUF file: it does not begin with 'GGUF'")
         self._key = secrets.token_hex(16)
         params = library.CommonParams()
         params.model.path = str(path)
@@ -121,7 +124,7 @@ class Llama:
             data=orjson.dumps(body),
             headers={"content-type": "application/json", "authorization": f"Bearer {self._key}"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with _LOOPBACK.open(request, timeout=60) as response:
             return orjson.loads(response.read())
 
     def close(self) -> None:

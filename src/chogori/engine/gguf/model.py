@@ -61,7 +61,7 @@ class GgufModel:
         allowed = permitted(tools, options)
         told = turns(conversation, tools)
         await self._warm(llama, told)
-        reader = Reader(has_tools=bool(allowed))
+        reader = Reader(has_tools=bool(tools) and options.response_format is None)
         request = self._request(told, options, grammar_for(tools, options))
         draft = _Draft(extra={"load_seconds": llama.load_seconds})
         async for piece in draft.pieces(llama.complete(request)):

@@ -1,0 +1,64 @@
+# Everything works on a bare Debian or Ubuntu with git, make and Python 3.11+ (with venv).
+PYTHON ?= python3
+BIN := .venv/bin
+export Q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt check test test-all ask ask-suite bench-ask models clean
+
+help:  ## Show this help.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+	  echo "The venv module is missing: apt-get install python3-venv"; rm -rf .venv; exit 1; }
+	@touch $@
+
+.venv/user: .venv/made pyproject.toml
+	@echo "Installing Chogori into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,tools,sandbox]'
+	@touch $@
+
+.venv/dev: .venv/made pyproject.toml
+	@echo "Installing Chogori and what develops it into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/user
+
+setup: .venv/dev  ## Install everything for development into .venv.
+
+models: .venv/user
+	@$(BIN)/chogori models pull local
+	@$(BIN)/chogori models pull smollm2
+
+ask: .venv/user  ## Ask a question: make ask Q="How many days are there from 1972-03-14 to 2026-01-27?"
+	@$(BIN)/chogori models pull local
+	@$(BIN)/chogori ask -- "$$Q"
+
+fmt: setup  ## Format the code.
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+check: setup  ## Lint, types, import contracts.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+test: setup models  ## Run the tests (what takes long is left to test-all).
+	@$(BIN)/pytest -q -rs -m "not slow"
+
+test-all: setup models  ## Run all the tests.
+	@$(BIN)/pytest -q -rs
+
+ask-suite: setup  ## Ask the embedded model 60 fresh questions; exits 1 if a measure is missed.
+	@$(BIN)/chogori models pull local
+	@$(BIN)/python bench/ask_suite.py
+
+bench-ask: setup  ## The same twelve questions through smolagents and through Chogori.
+	@$(BIN)/chogori models pull local
+	@$(BIN)/python bench/ask_peer.py
+
+clean:  ## Remove what was installed and cached here.
+	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
