@@ -71,7 +71,8 @@ def ask_peer(questions: list[Question], workspace: Path, url: str) -> list[tuple
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=workspace
     ) as process:
-        assert process.stdin and process.stdout, "both are pipes"
+        assert process.stdin is not None, "a pipe"
+        assert process.stdout is not None, "a pipe"
         process.stdin.write(asked)
         process.stdin.close()
         for line in process.stdout:

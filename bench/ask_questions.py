@@ -16,9 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NAMES = ["Ada", "Bo", "Cem", "Dai", "Eve", "Fay", "Gus", "Hana", "Ivo", "Jun", "Kim", "Lea", "Mia", "Noa", "Oto", "Pia", "Quin", "Rui", "Sam", "Tea"]
-THINGS = ["reading room", "bicycle shed", "rain garden", "solar roof", "heat pump", "greenhouse", "playground", "tea kitchen", "workshop", "music stage", "bird tower", "skate park"]
-PLACES = ["the harbour office", "the town hall", "the old mill", "the north gate", "the railway station", "the cellar of the school", "the market square", "the fire station", "the east meadow", "the boat house"]
+NAMES = [
+    *("Ada", "Bo", "Cem", "Dai", "Eve", "Fay", "Gus", "Hana", "Ivo", "Jun"),
+    *("Kim", "Lea", "Mia", "Noa", "Oto", "Pia", "Quin", "Rui", "Sam", "Tea"),
+]
+THINGS = [
+    *("reading room", "bicycle shed", "rain garden", "solar roof", "heat pump", "greenhouse"),
+    *("playground", "tea kitchen", "workshop", "music stage", "bird tower", "skate park"),
+]
+PLACES = [
+    *("the harbour office", "the town hall", "the old mill", "the north gate", "the boat house"),
+    *("the railway station", "the cellar of the school", "the market square"),
+    *("the fire station", "the east meadow"),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-
 from agent_harness import (
     PATIENCE_SECONDS,
     SilentModel,
@@ -25,14 +24,13 @@ from agent_harness import (
     told_by_tools,
     waiting,
 )
+
 from chogori.agent import Agent, Budget, ClientTool
 from chogori.chat import (
     Answer,
     Conversation,
-    Delta,
     Event,
     Message,
-    Options,
     Price,
     Reply,
     ReplyFinished,
@@ -41,7 +39,6 @@ from chogori.chat import (
     ScriptedModel,
     StepStarted,
     TextDelta,
-    ToolCall,
     ToolContext,
     ToolError,
     ToolFinished,
@@ -342,7 +339,9 @@ async def test_a_tool_that_cannot_say_what_it_touches_is_called_all_the_same() -
     assert told_by_tools(answer.conversation) == ["wrote a"]
 
 
-async def test_each_occurrence_of_a_call_has_a_key_of_its_own_that_is_the_same_when_redone() -> None:
+async def test_each_occurrence_of_a_call_has_a_key_of_its_own_that_is_the_same_when_redone() -> (
+    None
+):
     keys: list[str] = []
 
     @tool(effect="idempotent")

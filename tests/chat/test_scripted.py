@@ -121,9 +121,13 @@ async def test_a_script_that_has_ended_says_what_it_had() -> None:
 async def test_a_fault_strikes_where_it_says(fault: Any, error: type, some: bool) -> None:
     model = ScriptedModel([Reply(message=assistant("a b c d"), fault=fault)])
     told: list[Delta] = []
-    with pytest.raises(error):
+
+    async def listen() -> None:
         async for delta in model.stream(ASKED):
             told.append(delta)
+
+    with pytest.raises(error):
+        await listen()
     assert bool(told) == some
     assert not any(isinstance(delta, Finished) for delta in told)
 
@@ -174,21 +178,17 @@ async def test_a_script_is_read_as_it_was_written(tmp_path: Path) -> None:
     ]
 
 
-@given(st.lists(st.tuples(texts, st.none() | texts, json_values), min_size=1, max_size=4))
+script_calls = st.builds(lambda value: [{"name": "f", "arguments": {"v": value}}], json_values)
+
+
+@given(st.lists(st.tuples(texts, st.none() | texts, script_calls), min_size=1, max_size=4))
 def test_no_character_of_a_script_ends_its_line_but_the_line_end(
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str, str | None, Any]]
 ) -> None:
     path = tmp_path_factory.mktemp("script") / "script.jsonl"
     raw = [
-        json.dumps(
-            {
-                "content": text,
-                "reasoning": reasoning,
-                "calls": [{"name": "f", "arguments": {"v": v}}],
-            },
-            ensure_ascii=False,
-        )
-        for text, reasoning, v in written
+        json.dumps({"content": text, "reasoning": reasoning, "calls": calls}, ensure_ascii=False)
+        for text, reasoning, calls in written
     ]
     path.write_text("\n".join(raw), encoding="utf-8", newline="")
     told = [(reply.message.text, reply.message.reasoning) for reply in read_script(path)]

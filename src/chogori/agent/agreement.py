@@ -2,12 +2,14 @@
 
 The agent answers; then the task is solved again from the start, in another way, and what that
 program prints is compared with the answer. Where the two differ a third solution breaks the tie.
-Small models write programs that run and are wrong, but seldom wrong in the same way twice.
+Small models write programs that run and are wrong, but seldom wrong in the same way twice; where
+they are, the value is mostly hollow (0, nothing found), so a hollow value bears nothing out.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -22,19 +24,23 @@ from chogori.chat import (
     AttemptStarted,
     Claim,
     Event,
+    ReplyFinished,
     RunStarted,
     TextPart,
     ToolFinished,
+    Usage,
     Waiting,
     content_of,
 )
 
 HINTS = (
-    "Where it takes a program: plain Python with loops and dictionaries, without pandas or sympy.",
+    "Solve it in plain Python with loops and dictionaries, without pandas or sympy.",
     "Solve it with the library: pandas for tables, sympy for numbers, datetime for dates.",
-    "Where it takes a program: plain Python, one careful step at a time, without pandas or sympy.",
 )
 ATTEMPT = Budget(steps=4)
+VALUE_CHARS = 120
+"""A longer line is no value that could stand for an answer."""
+_HOLLOW = frozenset({"", "0", "nan", "none", "null", "[]", "{}", "()", "set()", "not found"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,21 @@ class Agreement(Verbs):
 
     agent: Agent
     hints: Sequence[str] = HINTS
-    """How to go about the first solution and each further one; as many as there may be."""
+    """How to go about each further solution; as many as there may be."""
 
     async def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
         run = run_id or new_run_id()
-        found: list[_Solution] = [_Solution()]
-        async for event in self.agent.stream(_hinted(task, self.hints[0]), run_id=run):
-            found[0].see(event)
-            if isinstance(event, RunStarted):
-                yield replace(event, task=content_of(task))
-            elif not isinstance(event, Answer):
+        first = _Solution()
+        async for event in self.agent.stream(task, run_id=run):
+            first.see(event)
+            if not isinstance(event, Answer):
                 yield event
-        async for event in self._checked(task, run, found):
+        if first.answer is None:
+            return
+        if first.answer.stopped_by != "answer" or not first.value:
+            yield first.answer
+            return
+        async for event in self._check(first, task, run):
             yield event
 
     async def continue_(
@@ -70,50 +79,37 @@ class Agreement(Verbs):
         async for event in self.agent.continue_(leg, message, approve=approve, results=results):
             yield event
 
-    async def _checked(self, task: Task, run: str, found: list[_Solution]) -> AsyncIterator[Event]:
-        first = found[0].answer
-        if first is None:
-            return
-        if first.stopped_by != "answer" or not found[0].value:
-            yield first
-            return
-        for number, hint in enumerate(self.hints[1:], 2):
+    async def _check(self, first: _Solution, task: Task, run: str) -> AsyncIterator[Event]:
+        found = [first]
+        for number, hint in enumerate(self.hints, 2):
             yield AttemptStarted(number, hint)
-            found.append(_Solution())
-            async for event in self._attempt(task, hint, f"{run}.{number}", found):
+            again = _Solution()
+            async for event in self._attempt((task, hint, f"{run}.{number}"), again, found):
                 yield event
-            agreed = next((s for s in found[:-1] if found[-1].agrees_with(s)), None)
-            yield AttemptFinished(number, found[-1].value, agreed is not None)
+            agreed = next((solution for solution in found if again.bears_out(solution)), None)
+            found.append(again)
+            yield AttemptFinished(number, again.value, agreed is not None)
             if agreed is not None:
-                yield _settle(first, agreed, found)
+                yield _settle(agreed, found)
                 return
-        yield _settle(first, None, found)
+        yield _settle(None, found)
 
     async def _attempt(
-        self, task: Task, hint: str, run: str, found: list[_Solution]
+        self, what: tuple[Task, str, str], again: _Solution, found: Sequence[_Solution]
     ) -> AsyncIterator[Event]:
         """One more solution, left as soon as it has printed what a former one came to."""
+        task, hint, run = what
         budget, _ = self.agent.budget.lease(ATTEMPT)
-        options = replace(self.agent.options, seed=len(found))
-        if len(found) > 2:
-            options = replace(options, temperature=0.6)
-        again = replace(self.agent, budget=budget, options=options)
+        agent = replace(self.agent, budget=budget)
         parts = (*content_of(task), TextPart(f"\n\n{hint}"))
-        async with aclosing(
-            cast("AsyncGenerator[Event]", again.stream(parts, run_id=run))
-        ) as events:
+        stream = cast(AsyncGenerator[Event], agent.stream(parts, run_id=run))
+        async with aclosing(stream) as events:
             async for event in events:
-                found[-1].see(event)
+                again.see(event)
                 if not isinstance(event, Answer | RunStarted | Waiting):
                     yield event
-                if isinstance(event, ToolFinished) and any(
-                    found[-1].agrees_with(other) for other in found[:-1]
-                ):
+                if isinstance(event, ToolFinished) and any(map(again.bears_out, found)):
                     return
-
-
-def _hinted(task: Task, hint: str) -> Task:
-    return (*content_of(task), TextPart(f"\n\n{hint}"))
 
 
 class _Solution:
@@ -121,57 +117,70 @@ class _Solution:
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
-        self.output = ""
+        self.value = ""
+        """The last line that a program printed, or "" where it is too long to be a value."""
+        self.usage = Usage()
+        self.started = time.monotonic()
 
     def see(self, event: Event) -> None:
         if isinstance(event, ToolFinished) and not event.failed:
-            self.output = event.output.strip()
+            lines = event.output.strip().splitlines()
+            self.value = lines[-1].strip() if lines and len(lines[-1]) <= VALUE_CHARS else ""
+        elif isinstance(event, ReplyFinished):
+            self.usage += event.usage
         elif isinstance(event, Answer):
             self.answer = event
 
     @property
-    def value(self) -> str:
-        """The last line that a program printed."""
-        return self.output.splitlines()[-1].strip() if self.output else ""
+    def is_hollow(self) -> bool:
+        """Whether it found nothing."""
+        return _key(self.value) in _HOLLOW
 
-    def agrees_with(self, other: _Solution) -> bool:
+    @property
+    def text(self) -> str:
+        """What it answered, if it came to that."""
+        return self.answer.text if self.answer else ""
+
+    def bears_out(self, other: _Solution) -> bool:
         """Whether both come to the same: equal values, or the value within the other's answer."""
-        if not self.value or not other.value:
+        if self.is_hollow or other.is_hollow:
             return False
-        if _plain(self.value) == _plain(other.value):
-            return True
-        text = other.answer.text if other.answer else ""
-        return _stated(self.value, text) or bool(
-            self.answer and _stated(other.value, self.answer.text)
-        )
+        mine, theirs = _key(self.value), _key(other.value)
+        return mine == theirs or _states(other.text, mine) or _states(self.text, theirs)
 
 
-def _settle(first: Answer, agreed: _Solution | None, found: Sequence[_Solution]) -> Answer:
-    """The answer that most solutions bear out; the first one, marked, where none agree."""
-    total = first.usage
-    for solution in found[1:]:
-        total += solution.answer.usage if solution.answer else type(total)()
-    if agreed is None:
-        others = ", ".join(solution.value or "nothing" for solution in found[1:])
-        doubt = Claim(f"independent solutions came to: {others}", "contradicted")
-        return replace(first, claims=(*first.claims, doubt), usage=total)
-    chosen = agreed.answer or (found[-1].answer if found[-1].answer else None)
-    if chosen is None or chosen is first:
-        return replace(first, usage=total)
-    return replace(chosen, run_id=first.run_id, usage=total, seconds=first.seconds)
+def _settle(agreed: _Solution | None, found: Sequence[_Solution]) -> Answer:
+    """The answer that another solution bears out; else the first that found anything, marked
+    where others found something else."""
+    solid = [solution for solution in found if not solution.is_hollow]
+    chosen = agreed or (solid[0] if solid else found[0])
+    answer = chosen.answer or found[0].answer
+    assert answer is not None, "the first solution has answered"
+    if chosen.value and not _states(answer.text, _key(chosen.value)):
+        answer = replace(answer, text=chosen.value)
+    claims = answer.claims
+    if agreed is None and len(solid) > 1:
+        others = ", ".join(solution.value for solution in solid if solution is not chosen)
+        claims += (Claim(f"independent solutions came to: {others}", "contradicted"),)
+    return replace(
+        answer,
+        run_id=found[0].answer.run_id if found[0].answer else answer.run_id,
+        claims=claims,
+        usage=sum((solution.usage for solution in found), Usage()),
+        seconds=time.monotonic() - found[0].started,
+    )
 
 
-def _plain(value: str) -> str:
-    numbers = claims_of(value)
-    if len(numbers) == 1 and re.fullmatch(r"[\W\d.,eE+-]+", value):
-        number = numbers[0].replace(",", "")
+def _key(value: str) -> str:
+    """What two values are compared by: the label before it, case and spelling left out."""
+    said = re.split(r"[:=]\s+", value)[-1].strip(" .'\"`*\t")
+    numbers = [claim for claim in claims_of(said) if claim[-1].isdigit()]
+    if len(numbers) == 1 and "-" not in numbers[0][1:]:
+        number = re.sub(r"[,_\u00a0\u202f' ]", "", numbers[0])
         return number.rstrip("0").rstrip(".") if "." in number else number
-    return " ".join(value.lower().split()).strip(" .'\"")
+    return " ".join(said.lower().split())
 
 
-def _stated(value: str, text: str) -> bool:
-    plain = _plain(value)
-    if not plain or len(plain) > 200:
-        return False
-    flat = re.sub(r"(?<=\d),(?=\d{3})", "", " ".join(text.lower().split()))
-    return bool(re.search(rf"(?<![\w.]){re.escape(plain)}(?!\w|\.\d)", flat))
+def _states(text: str, key: str) -> bool:
+    flat = re.sub(r"(?<=\d)[,\u00a0\u202f'_](?=\d{3})", "", " ".join(text.lower().split()))
+    return bool(key) and bool(re.search(rf"(?<![\w.]){re.escape(key)}(?!\w|\.\d)", flat))

@@ -18,7 +18,7 @@ _NUMBER = re.compile(
     r"(?<![\w.])[-\u2212]?\d+(?:[,_\u00a0\u202f' ]\d{3}(?!\d))*(?:\.\d+)?(?:[eE][-+]?\d+)?"
 )
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b|\b\d{1,2}:\d{2}(?::\d{2})?\b")
-_QUOTE = re.compile(r'"([^"\n]{2,200})"|“([^”\n]{2,200})”|`([^`\n]{2,200})`|«([^»\n]{2,200})»')
+_QUOTE = re.compile(r'"([^"\n]{2,200})"|“([^”\n]{2,200})”|«([^»\n]{2,200})»')
 _LIST_MARK = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
 _SEPARATOR = re.compile("[,_\u00a0\u202f' ]")
 _DECIMALS = 12
@@ -87,9 +87,9 @@ def claims_of(answer: str) -> list[str]:
     """The numbers, dates and quotes that `answer` states, each once, in order."""
     text = _LIST_MARK.sub(" ", answer)
     quotes = ["".join(match.groups("")) for match in _QUOTE.finditer(text)]
-    text = _QUOTE.sub(" ", text)
+    text = _QUOTE.sub("\n", text)
     dates: list[str] = _DATE.findall(text)
-    text = _DATE.sub(" ", text)
+    text = _DATE.sub("\n", text)
     numbers: list[str] = _NUMBER.findall(text)
     return list(dict.fromkeys([*dates, *numbers, *quotes]))
 

@@ -139,7 +139,7 @@ class HastyAnswer:
         self._spoken = False
 
     def judge(self, step: Step) -> Verdict:
-        could_settle = step.has_tools and _could_be_settled(step)
+        could_settle = step.has_tools and could_be_settled(f"{step.task} {step.message.text}")
         if self._spoken or not step.answers or step.evidence.calls or not could_settle:
             return None
         self._spoken = True
@@ -196,8 +196,8 @@ def _digest(*texts: str) -> bytes:
     ).digest()
 
 
-def _could_be_settled(step: Step) -> bool:
-    """Figures in the question or the answer, or a file that the question names."""
-    if any(char.isdigit() for char in step.task + step.message.text):
+def could_be_settled(text: str) -> bool:
+    """Whether tools have something to work on: `text` has figures or names a file."""
+    if any(char.isdigit() for char in text):
         return True
-    return any("." in word.strip(".,;:!?")[1:-1] for word in step.task.split())
+    return any("." in word.strip(".,;:!?")[1:-1] for word in text.split())

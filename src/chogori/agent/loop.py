@@ -113,9 +113,12 @@ class Leg:
         held = isinstance(verdict, Remind) and verdict.call and self.model.profile.thinking == "off"
         return replace(self.options, tool_choice="required") if held else self.options
 
-    async def _reply(self, options: Options, seconds: float | None = None) -> AsyncIterator[Event]:
-        specs, left = self.toolset.specs, self.budget.seconds if seconds is None else seconds
-        async for event in replies(self.model, self.conversation, specs, options, seconds=left):
+    async def _reply(self, options: Options, landing: float | None = None) -> AsyncIterator[Event]:
+        seconds, keep = landing or self.budget.seconds, landing is not None
+        specs = self.toolset.specs
+        async for event in replies(
+            self.model, self.conversation, specs, options, seconds=seconds, keep_cut=keep
+        ):
             yield event
             if isinstance(event, ReplyFinished):
                 self.message = event.message
@@ -143,8 +146,9 @@ class Leg:
                 self.results.append(event)
         # An id may come again in a later step: what was decided was decided for this one.
         self.given, self.approved = {}, frozenset()
-        contents = {id(result.call): result.content for result in self.results}
-        told = [tool_result(call, contents[id(call)]) for call in calls]
+        by_call = {id(result.call): result for result in self.results}
+        ended = [by_call[id(call)] for call in calls]
+        told = [tool_result(r.call, r.content, failed=r.failed) for r in ended]
         for message in told:
             self.evidence.add_message(message)
         self.conversation = self.conversation.append(*told)
@@ -168,7 +172,7 @@ class Leg:
         self.message = assistant()
         self.conversation = self.conversation.append(user(LAND.format(reason=reason)))
         options = replace(self.options, tool_choice="none")
-        async for event in self._reply(options, seconds=LANDING_SECONDS):
+        async for event in self._reply(options, landing=LANDING_SECONDS):
             yield event
         self._leave_calls()
         if not self.message.text.strip():
@@ -218,5 +222,5 @@ class Leg:
         )
 
 
-LANDING_SECONDS = 60.0
-"""What the last reply may take, whatever the budget was."""
+LANDING_SECONDS = 20.0
+"""What the last reply may take beyond the budget; what is there by then is the answer."""

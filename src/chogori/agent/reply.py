@@ -32,8 +32,10 @@ async def replies(
     options: Options,
     *,
     seconds: float | None,
+    keep_cut: bool = False,
 ) -> AsyncGenerator[Event]:
-    """The deltas of one reply and then `ReplyFinished`; nothing more once `seconds` are up.
+    """The deltas of one reply and then `ReplyFinished`. Once `seconds` are up nothing more comes;
+    with `keep_cut` what had come counts as the reply.
 
     A stream that is cut is dropped and asked for again, three times at most; then `StreamCut`.
     """
@@ -49,9 +51,10 @@ async def replies(
                     yield delta
                     left = _left(seconds, started)
                     if left is not None and left <= 0 and builder.finished is None:
-                        return
+                        raise _TimeIsUp
         except _TimeIsUp:
-            return
+            if not keep_cut:
+                return
         except StreamCut as cut:
             if attempt > RESTARTS:
                 raise

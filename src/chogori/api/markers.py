@@ -84,7 +84,7 @@ class ContentReader:
         self._state = "begin"
         self._waits = may_begin_thinking
         self._waiting: list[str] = []
-        self._buffer = ""
+        self._buffer: str = ""
         self._call: list[str] = []
         """The id and the arguments of the call that is open."""
 
@@ -199,7 +199,7 @@ class ReasoningReader:
     """Passes reasoning on, and holds back what may turn out to be a call."""
 
     def __init__(self) -> None:
-        self._buffer = ""
+        self._buffer: str = ""
         self._is_held = False
         self._checked = 0
 

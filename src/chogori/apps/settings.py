@@ -48,13 +48,9 @@ class Settings:
 
     def load(self) -> ChatModel:
         """The model. Raises `ConfigError` and `ModelFileError`."""
-        if self.model.startswith(("http://", "https://")):
-            from chogori.api import Keys, connect
-
-            return connect(self.model, key_source=Keys(self.data, self.environ))
         from chogori.presets import load
 
-        return load(self.model, data=self.data)
+        return load(self.model, data=self.data, environ=self.environ)
 
 
 def read_settings(

@@ -76,9 +76,10 @@ def assistant(
     return Message("assistant", content_of(content), reasoning, tuple(calls))
 
 
-def tool_result(call: ToolCall, content: str | Sequence[Part]) -> Message:
-    """What came of `call`."""
-    return Message("tool", content_of(content), tool_call_id=call.id, name=call.name)
+def tool_result(call: ToolCall, content: str | Sequence[Part], *, failed: bool = False) -> Message:
+    """What came of `call`; `extra` says if it failed."""
+    extra = {"failed": True} if failed else {}
+    return Message("tool", content_of(content), tool_call_id=call.id, name=call.name, extra=extra)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ async def assistant(
     may change only with `write`. Raises `SandboxUnavailable` where nothing confines the tools,
     unless `unsafe` says that nothing need.
     """
-    from chogori.toolbox import McpServer, Places, fetch_tool, file_tools
+    from chogori.toolbox import McpServer, Places, file_tools
 
     launcher = await launcher_or_refusal(unsafe=unsafe)
 
@@ -55,6 +55,8 @@ async def assistant(
         stack.push_async_callback(programs.aclose)
         offered = [*programs.tools(), *file_tools(places), *tools]
         if web:
+            from chogori.toolbox.web import fetch_tool  # aiohttp takes its time
+
             offered.append(fetch_tool(allow_hosts=allow_hosts, places=places))
         for command in mcp:
             server = McpServer(command, allow_read_only=allow_read_only, places=places)

@@ -140,4 +140,8 @@ def _call_schema(spec: ToolSpec) -> dict[str, Any]:
 
 
 def _json(schema: Mapping[str, Any]) -> str:
-    return orjson.dumps(schema).decode()
+    return orjson.dumps({**schema, "x-guidance": _ONE_LINE}).decode()
+
+
+_ONE_LINE = {"whitespace_pattern": " ?"}
+"""Free to break lines, a small model may write nothing else to the end of its limit."""

@@ -4,8 +4,10 @@ The file is loaded at the first request. The state that the model is in after re
 prompt and the tools is kept on disk, so that the next process does not read them again; within a
 process llama.cpp keeps what it has read, so a step reads what it adds.
 
-Code that does not parse is drawn again, at most twice, from the place where its block began; a
-third draft goes to the tool as it is, whose error tells the model.
+Code that does not parse, or that has just failed word for word, is drawn again, at most twice, from
+the place where its block began; a third draft goes to the tool as it is, whose error tells the
+model. After a call that failed the next reply is a call, too: asked freely, a small model explains
+the error and calls that its answer.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import ast
 import asyncio
 import hashlib
 import warnings
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,8 @@ from chogori.engine.gguf.prompt import Turn, turns
 from chogori.engine.gguf.reader import Block, Reader
 
 REDRAWS = 2
+RETRIES = 2
+"""So many failures in a row are followed by another call; after one more the model may give up."""
 MAX_TOKENS = 800
 """Where the caller sets no limit; small models that go on for longer are lost."""
 
@@ -62,6 +67,9 @@ class GgufModel:
         told = turns(conversation, tools)
         await self._warm(llama, told)
         reader = Reader(has_tools=bool(tools) and options.response_format is None)
+        failed = _failed_lately(conversation)
+        if 0 < len(failed) <= RETRIES and options.tool_choice == "auto":
+            options = replace(options, tool_choice="required")
         request = self._request(told, options, grammar_for(tools, options))
         draft = _Draft(extra={"load_seconds": llama.load_seconds})
         async for piece in draft.pieces(llama.complete(request)):
@@ -71,7 +79,8 @@ class GgufModel:
             yield delta
         block = reader.block
         if block and block.language in FENCES.values():
-            block = await self._until_it_parses(llama, block, reader.before_block, request, draft)
+            may_run = _Check(block.language, frozenset(failed))
+            block = await self._redraw(llama, block, reader.before_block, request, draft, may_run)
         if block is not None:
             call = _call(block, allowed, conversation)
             yield ToolCallDelta(0, call.id, call.name, call.arguments)
@@ -141,12 +150,17 @@ class GgufModel:
             **options.extra,
         }
 
-    async def _until_it_parses(
-        self, llama: Llama, block: Block, before: str, request: dict[str, Any], draft: _Draft
+    async def _redraw(
+        self,
+        llama: Llama,
+        block: Block,
+        before: str,
+        request: dict[str, Any],
+        draft: _Draft,
+        may_run: _Check,
     ) -> Block:
-        check = CHECKS.get(block.language)
         for attempt in range(REDRAWS):
-            if check is None or check(block.body):
+            if may_run(block.body):
                 break
             draft.extra["redraws"] = attempt + 1
             again = {
@@ -210,15 +224,42 @@ def _call(block: Block, tools: Sequence[ToolSpec], conversation: Conversation) -
     return ToolCall(f"functions.{name}:{number}", name, arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """Whether a piece of code is worth running."""
+
+    language: str
+    failed: frozenset[str]
+
+    def __call__(self, code: str) -> bool:
+        return code not in self.failed and (self.language != "python" or python_parses(code))
+
+
+def _failed_lately(conversation: Conversation) -> list[str]:
+    """The code of the calls that failed, one after another, up to now."""
+    failed: list[str] = []
+    for message in reversed(conversation[-2 * RETRIES - 2 :]):
+        if message.role == "assistant" and message.tool_calls:
+            failed.append(_first_value(message.tool_calls[-1].arguments))
+        elif message.role != "tool" or not message.extra.get("failed"):
+            break
+    return failed
+
+
+def _first_value(arguments: str) -> str:
+    try:
+        values: dict[str, Any] = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return ""
+    return next((str(value) for value in values.values()), "")
+
+
 def python_parses(code: str) -> bool:
     """Whether `code` is a Python program."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore")
         try:
             ast.parse(code)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False
     return True
-
-
-CHECKS: dict[str, Callable[[str], bool]] = {"python": python_parses}

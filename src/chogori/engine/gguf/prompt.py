@@ -16,8 +16,8 @@ from chogori.chat import Message, ToolCall, ToolSpec
 from chogori.engine.gguf.grammar import ANSWER, CodeForm, code_form
 
 _NEXT = (
-    f"If this is what was asked for, write `{ANSWER}` and the answer alone. Otherwise say what is "
-    "wrong and write another block."
+    f"If this answers the question, write `{ANSWER}` and the answer in a few words. Otherwise say "
+    "what is wrong and write another block."
 )
 
 

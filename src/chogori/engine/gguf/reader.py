@@ -16,7 +16,6 @@ from chogori.engine.gguf.grammar import ANSWER
 _FENCE = re.compile(r"```(\w+)\n")
 _PARTIAL = re.compile(r"`{1,3}\w*$")
 """What may yet become a fence."""
-_CLOSE = "\n```"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,8 @@ class Reader:
         return self._kind is not None
 
     def _read_block(self) -> None:
-        body, closed, _ = self._text[len(self.before_block) - 1 :].partition(_CLOSE)
+        # In code every backtick ends it; a JSON string may hold some, but no line end.
+        fence = "\n```" if self._language == "json" else "```"
+        body, closed, _ = self._text[len(self.before_block) :].partition(fence)
         if closed:
-            self.block = Block(self._language or "", body[1:])
+            self.block = Block(self._language or "", body.removesuffix("\n"))
