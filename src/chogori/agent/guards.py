@@ -7,6 +7,7 @@ never reset by its own reminders. A step that answers is sent back when a guard 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,6 +50,7 @@ class Stop:
     reason: str
 
 
+_WORD = re.compile(r"\w+")
 Verdict = Remind | Stop | None
 
 
@@ -142,6 +144,8 @@ class HastyAnswer:
         could_settle = step.has_tools and could_be_settled(f"{step.task} {step.message.text}")
         if self._spoken or not step.answers or step.evidence.calls or not could_settle:
             return None
+        if _is_read_off(step.message.text, step.task):
+            return None
         self._spoken = True
         return Remind(
             "You answered without using a tool. If one can settle it, use it now; "
@@ -194,6 +198,13 @@ def _digest(*texts: str) -> bytes:
     return hashlib.blake2b(
         "\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16
     ).digest()
+
+
+def _is_read_off(answer: str, task: str) -> bool:
+    """Whether one line that came with the question says all that the answer says."""
+    words = set(_WORD.findall(answer.lower()))
+    lines = task.lower().splitlines()[1:]
+    return len(words) > 3 and any(words <= set(_WORD.findall(line)) for line in lines)
 
 
 def could_be_settled(text: str) -> bool:

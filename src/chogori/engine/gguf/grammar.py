@@ -21,7 +21,7 @@ from chogori.errors import ConfigError
 ANSWER = "Answer:"
 FENCES = {"text/x-python": "python", "text/x-shellscript": "bash"}
 """The fence of each language that a string argument may hold (its `contentMediaType`)."""
-REASONING_LIMIT = 700
+REASONING_LIMIT = 350
 """Characters of reasoning before the block; past it a small model only repeats itself."""
 
 
@@ -91,7 +91,7 @@ def grammar_for(tools: Sequence[ToolSpec], options: Options) -> str | None:
             "%llguidance {}",
             f"start: {start}",
             f"ANSWER: /{ANSWER}(?s:.)+/",
-            f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
+            "SAID: /[^`]+/",
             f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
             f"fence: {' | '.join(_fences(allowed))}",
             *_rules(allowed),

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -248,10 +248,12 @@ def _failed_lately(conversation: Conversation) -> list[str]:
 
 def _first_value(arguments: str) -> str:
     try:
-        values: dict[str, Any] = orjson.loads(arguments)
+        values: Any = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         return ""
-    return next((str(value) for value in values.values()), "")
+    if not isinstance(values, dict):
+        return ""
+    return str(next(iter(cast(dict[str, Any], values).values()), ""))
 
 
 def python_parses(code: str) -> bool:
