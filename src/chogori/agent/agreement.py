@@ -34,7 +34,7 @@ from chogori.chat import (
 )
 
 HINTS = (
-    "Solve it in plain Python with loops and dictionaries, without pandas or sympy.",
+    "Write one complete program in plain Python, without pandas or sympy, that prints the value.",
     "Solve it with the library: pandas for tables, sympy for numbers, datetime for dates.",
 )
 ATTEMPT = Budget(steps=4)

@@ -51,6 +51,8 @@ class Stop:
 
 
 _WORD = re.compile(r"\w+")
+_RUN = 4
+"""So many words in a row are no coincidence."""
 Verdict = Remind | Stop | None
 
 
@@ -201,10 +203,11 @@ def _digest(*texts: str) -> bytes:
 
 
 def _is_read_off(answer: str, task: str) -> bool:
-    """Whether one line that came with the question says all that the answer says."""
-    words = set(_WORD.findall(answer.lower()))
-    lines = task.lower().splitlines()[1:]
-    return len(words) > 3 and any(words <= set(_WORD.findall(line)) for line in lines)
+    """Whether the answer says in the same words what a line that came with the question says."""
+    question, *shown = (" ".join(_WORD.findall(line.lower())) for line in task.splitlines() or [""])
+    words = _WORD.findall(answer.lower())
+    runs = {" ".join(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1)}
+    return any(run in line for line in shown for run in runs if run not in question)
 
 
 def could_be_settled(text: str) -> bool:

@@ -14,6 +14,10 @@ from chogori.presets.mentions import Mentions
 from chogori.toolbox.programs import Programs, launcher_or_refusal
 
 INSTRUCTIONS = (Path(__file__).parent / "instructions.md").read_text(encoding="utf-8").strip()
+CUE = (
+    "Write a short, plain Python program that prints it: loops and dictionaries, csv.DictReader "
+    "for CSV, no pandas, no sympy."
+)
 SMALL = (Path(__file__).parent / "instructions_small.md").read_text(encoding="utf-8").strip()
 
 
@@ -72,7 +76,7 @@ async def assistant(
             out=out,
         )
         checked = Agreement(agent) if model.profile.agreement > 1 else agent
-        yield checked if workspace is None else Mentions(checked, workspace)
+        yield Mentions(checked, workspace, "" if model.profile.native_tools else CUE)
 
 
 def _instructions(model: ChatModel, workspace: Path | None, *, write: bool) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from chogori.agent import Agent, Agreement
 from chogori.agent.agent import Task, Verbs
+from chogori.agent.guards import could_be_settled
 from chogori.chat import Answer, Event, TextPart, Waiting, content_of, text_of
 
 SHOWN_CHARS = 360
@@ -32,7 +33,9 @@ class Mentions(Verbs):
     """An agent whose tasks come with the beginning of the files they name."""
 
     agent: Agent | Agreement
-    workspace: Path
+    workspace: Path | None
+    cue: str = ""
+    """What a small model is told after a task that takes more than reading what is shown."""
 
     def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
         return self.agent.stream(self._shown(task), run_id=run_id)
@@ -50,10 +53,17 @@ class Mentions(Verbs):
 
     def _shown(self, task: Task) -> Task:
         content = content_of(task)
-        shown = [preview(path, name) for name, path in self._named(text_of(content))]
-        return (*content, *(TextPart(f"\n\n{text}") for text in shown if text))
+        text = text_of(content)
+        named = self._named(text)
+        shown = [told for name, path in named if (told := preview(path, name))]
+        is_all_there = bool(named) and all(path.stat().st_size <= WHOLE_BYTES for _, path in named)
+        if self.cue and could_be_settled(text) and not is_all_there:
+            shown.append(self.cue)
+        return (*content, *(TextPart(f"\n\n{told}") for told in shown))
 
     def _named(self, text: str) -> list[tuple[str, Path]]:
+        if self.workspace is None:
+            return []
         root = self.workspace.resolve()
         found: dict[str, Path] = {}
         for name in dict.fromkeys([*_ranges(text), *_NAME.findall(text)]):

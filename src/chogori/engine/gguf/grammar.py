@@ -91,7 +91,7 @@ def grammar_for(tools: Sequence[ToolSpec], options: Options) -> str | None:
             "%llguidance {}",
             f"start: {start}",
             f"ANSWER: /{ANSWER}(?s:.)+/",
-            "SAID: /[^`]+/",
+            f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
             f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
             f"fence: {' | '.join(_fences(allowed))}",
             *_rules(allowed),

@@ -50,8 +50,8 @@ def turns(messages: Iterable[Message], tools: Sequence[ToolSpec]) -> list[Turn]:
 def describe_tools(tools: Sequence[ToolSpec]) -> str:
     """What the model is told about calling."""
     lines = [
-        "To use a tool, say in one short sentence what you will do, without steps or formulas, "
-        "then write one fenced block; its output is shown to you."
+        "To use a tool, say in one or two sentences what is asked and how to find it, then write "
+        "one fenced block; its output is shown to you."
     ]
     plain: list[ToolSpec] = []
     for spec in tools:
