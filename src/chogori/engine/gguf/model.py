@@ -29,12 +29,20 @@ from chogori.chat import (
     Finished,
     Options,
     Profile,
+    TextDelta,
     ToolCall,
     ToolCallDelta,
     ToolSpec,
     Usage,
 )
-from chogori.engine.gguf.grammar import FENCES, code_form, code_grammar, grammar_for, permitted
+from chogori.engine.gguf.grammar import (
+    ANSWER,
+    FENCES,
+    code_form,
+    code_grammar,
+    grammar_for,
+    permitted,
+)
 from chogori.engine.gguf.llama import Llama
 from chogori.engine.gguf.prompt import Turn, turns
 from chogori.engine.gguf.reader import Block, Reader
@@ -77,6 +85,9 @@ class GgufModel:
                 yield delta
         for delta in reader.end():
             yield delta
+        if reader.ran_on:  # a long answer that did not say it was one
+            async for piece in draft.pieces(llama.complete(_answering(request))):
+                yield TextDelta(piece.removeprefix(ANSWER))
         block = reader.block
         if block and block.language in FENCES.values():
             may_run = _Check(block.language, frozenset(failed))
@@ -222,6 +233,13 @@ def _call(block: Block, tools: Sequence[ToolSpec], conversation: Conversation) -
     name = written["name"]
     arguments = orjson.dumps(written["arguments"]).decode()
     return ToolCall(f"functions.{name}:{number}", name, arguments)
+
+
+def _answering(request: dict[str, Any]) -> dict[str, Any]:
+    """`request`, its reply begun with `Answer:`, and free from there on."""
+    begun = [*request["messages"], {"role": "assistant", "content": ANSWER}]
+    freed = {name: value for name, value in request.items() if name != "grammar"}
+    return {**freed, "messages": begun}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from chogori.chat import ReasoningDelta, TextDelta
-from chogori.engine.gguf.grammar import ANSWER
+from chogori.engine.gguf.grammar import ANSWER, REASONING_LIMIT
 
 _FENCE = re.compile(r"```(\w+)\n")
 _PARTIAL = re.compile(r"`{1,3}\w*$")
@@ -48,9 +48,15 @@ class Reader:
         """The reply is over: what was held back in case it was a fence is text after all, and
         reasoning that led to no block is told again as the answer."""
         told = self._tell(whole=True)
-        if self._kind is ReasoningDelta and self._language is None:
+        if self._kind is ReasoningDelta and self._language is None and not self.ran_on:
             told.append(TextDelta(self._text.strip()))
         return told
+
+    @property
+    def ran_on(self) -> bool:
+        """Whether reasoning was cut at its limit without coming to a block."""
+        is_reasoning = self._kind is ReasoningDelta and self._language is None
+        return is_reasoning and len(self._text) >= REASONING_LIMIT
 
     def _tell(self, *, whole: bool) -> list[ReasoningDelta | TextDelta]:
         if self._language is not None:
