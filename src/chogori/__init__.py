@@ -1,4 +1,4 @@
-"""chogori: a thinking agent, its swarm, its API and its model.
+"""chogori: a thinking agent that answers with real tools.
 
     agent = chogori.Agent(chogori.load("local"), tools=[...])
     print(agent.ask("What is new?").text)

@@ -1,6 +1,6 @@
 """A model, some tools, and the loop between them: the loop and what stands round it.
 
-Imports `chat`, `store` and `errors`. The loop is `loop.py`; budget, guards, claims and agreement
+Imports `chat` and `errors`. The loop is `loop.py`; budget, guards, claims and agreement
 are values, listeners and wrappers, so that it need not grow.
 """
 

@@ -60,7 +60,7 @@ class Agreement(Verbs):
                 yield event
         if first.answer is None:
             return
-        if first.answer.stopped_by != "answer" or not first.value:
+        if first.answer.stopped_by != "answer" or not first.can_be_checked:
             yield first.answer
             return
         async for event in self._check(first, task, run):
@@ -82,6 +82,8 @@ class Agreement(Verbs):
     async def _check(self, first: _Solution, task: Task, run: str) -> AsyncIterator[Event]:
         found = [first]
         for number, hint in enumerate(self.hints, 2):
+            if self._left(found).ended:
+                break
             yield AttemptStarted(number, hint)
             again = _Solution()
             async for event in self._attempt((task, hint, f"{run}.{number}"), again, found):
@@ -94,12 +96,18 @@ class Agreement(Verbs):
                 return
         yield _settle(None, found)
 
+    def _left(self, found: Sequence[_Solution]) -> Budget:
+        """What the solutions so far have left of the agent's budget."""
+        seconds = time.monotonic() - found[0].started
+        steps = sum(solution.steps for solution in found)
+        return self.agent.budget.spend(steps=steps, usage=_used(found), seconds=seconds)
+
     async def _attempt(
         self, what: tuple[Task, str, str], again: _Solution, found: Sequence[_Solution]
     ) -> AsyncIterator[Event]:
         """One more solution, left as soon as it has printed what a former one came to."""
         task, hint, run = what
-        budget, _ = self.agent.budget.lease(ATTEMPT)
+        budget, _ = self._left(found).lease(ATTEMPT)
         agent = replace(self.agent, budget=budget)
         parts = (*content_of(task), TextPart(f"\n\n{hint}"))
         stream = cast(AsyncGenerator[Event], agent.stream(parts, run_id=run))
@@ -119,17 +127,28 @@ class _Solution:
         self.answer: Answer | None = None
         self.value = ""
         """The last line that a program printed, or "" where it is too long to be a value."""
+        self.calls = self.successes = 0
         self.usage = Usage()
+        self.steps = 0
         self.started = time.monotonic()
 
     def see(self, event: Event) -> None:
+        if isinstance(event, ToolFinished):
+            self.calls += 1
         if isinstance(event, ToolFinished) and not event.failed:
+            self.successes += 1
             lines = event.output.strip().splitlines()
             self.value = lines[-1].strip() if lines and len(lines[-1]) <= VALUE_CHARS else ""
         elif isinstance(event, ReplyFinished):
             self.usage += event.usage
+            self.steps += 1
         elif isinstance(event, Answer):
             self.answer = event
+
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether it came to a value, or tried and came to none."""
+        return bool(self.value) or bool(self.calls and not self.successes)
 
     @property
     def is_hollow(self) -> bool:
@@ -166,9 +185,13 @@ def _settle(agreed: _Solution | None, found: Sequence[_Solution]) -> Answer:
         answer,
         run_id=found[0].answer.run_id if found[0].answer else answer.run_id,
         claims=claims,
-        usage=sum((solution.usage for solution in found), Usage()),
+        usage=_used(found),
         seconds=time.monotonic() - found[0].started,
     )
+
+
+def _used(found: Sequence[_Solution]) -> Usage:
+    return sum((solution.usage for solution in found), Usage())
 
 
 def _key(value: str) -> str:

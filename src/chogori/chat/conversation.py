@@ -38,7 +38,7 @@ class Conversation:
         self._length = 0
         self.chain_start = 0
         """Where the current tool-calling chain begins: one past the last assistant message that
-        called no tool (`spec/k2.md` 3.6: reasoning before it need not be sent back)."""
+        called no tool (Kimi K2 Thinking: reasoning before it is not sent back)."""
         for message in messages:
             self._grow(message)
 

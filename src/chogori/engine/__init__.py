@@ -1,4 +1,4 @@
 """How weights answer: the engines, each a `ChatModel`.
 
-Imports `chat` and `errors`; `engine.gguf` never reaches torch, `model` or `quant`.
+Imports `chat` and `errors`; `engine.gguf` never reaches torch.
 """

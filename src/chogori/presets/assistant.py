@@ -15,8 +15,8 @@ from chogori.toolbox.programs import Programs, launcher_or_refusal
 
 INSTRUCTIONS = (Path(__file__).parent / "instructions.md").read_text(encoding="utf-8").strip()
 CUE = (
-    "Write a short, plain Python program that prints it: loops and dictionaries, csv.DictReader "
-    "for CSV, no pandas, no sympy."
+    "Write a short, plain Python program that prints it, with the values of the task in it: loops "
+    "and dictionaries, csv.DictReader for CSV, no input(), no pandas, no sympy."
 )
 SMALL = (Path(__file__).parent / "instructions_small.md").read_text(encoding="utf-8").strip()
 

@@ -2,7 +2,7 @@
 
 Each is made by a function that is told what it may reach (`Places`, `allow_hosts`), so a tool holds
 no more than its maker was given. What a tool tells the model is short; the whole of it is kept in
-/out. May import `chat`, `store` and `errors`; HTTP libraries only in `web` and `browser`.
+/out. May import `chat` and `errors`; HTTP libraries only in `web`.
 """
 
 from __future__ import annotations
