@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chogori.agent import Agent, Agreement
 from chogori.agent.agent import Task, Verbs
 from chogori.agent.guards import could_be_settled
-from chogori.chat import Answer, Event, TextPart, Waiting, content_of, text_of
+from chogori.chat import Answer, Event, RunStarted, TextPart, Waiting, content_of, text_of
 
 SHOWN_CHARS = 360
 LINE_CHARS = 200
@@ -37,8 +37,10 @@ class Mentions(Verbs):
     cue: str = ""
     """What a small model is told after a task that takes more than reading what is shown."""
 
-    def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
-        return self.agent.stream(self._shown(task), run_id=run_id)
+    async def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
+        """As `Verbs.stream`; the task is told as it was asked."""
+        async for event in self.agent.stream(self._shown(task), run_id=run_id):
+            yield replace(event, task=content_of(task)) if isinstance(event, RunStarted) else event
 
     def continue_(
         self,
