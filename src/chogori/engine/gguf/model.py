@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import hashlib
+import re
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -90,6 +91,7 @@ class GgufModel:
                 yield TextDelta(piece.removeprefix(ANSWER))
         block = reader.block
         if block and block.language in FENCES.values():
+            block = Block(block.language, _mended(block))
             may_run = _Check(block.language, frozenset(failed))
             block = await self._redraw(llama, block, reader.before_block, request, draft, may_run)
         if block is not None:
@@ -251,6 +253,15 @@ class _Check:
 
     def __call__(self, code: str) -> bool:
         return code not in self.failed and (self.language != "python" or python_parses(code))
+
+
+def _mended(block: Block) -> str:
+    """The code, its numbers without leading zeros where that is all that keeps it from parsing:
+    dates are copied as 2010, 02, 09, and drawn again they come out the same."""
+    if block.language != "python" or python_parses(block.body):
+        return block.body
+    plain = re.sub(r"(?<![\w.'\"])0+(?=[1-9]\d*\b(?!\.))", "", block.body)
+    return plain if python_parses(plain) else block.body
 
 
 def _failed_lately(conversation: Conversation) -> list[str]:
