@@ -9,7 +9,12 @@
     │   └── ModelFileError    a model file is absent, truncated or altered
     ├── ContextTooLong        the conversation does not fit the model's context
     ├── SandboxUnavailable    nothing on this machine can confine a tool
-    └── RunNotFound           no run of that id is kept here
+    ├── RunNotFound           no run of that id is kept here
+    ├── RunDamaged            what is kept of a run cannot be read, or was deleted
+    ├── RunChanged            a run would not go on as it began: something that decides it changed
+    └── StoreError            the database cannot be opened, read or written
+        ├── LeaseHeld         somebody else drives it; has `owner` and `until`
+        └── LeaseLost         it was taken over; nothing was written
 
 `ToolError` is not among them: it is for the model, and lives in `chogori.chat`.
 """
@@ -60,3 +65,28 @@ class SandboxUnavailable(ChogoriError):
 
 class RunNotFound(ChogoriError):
     """No run of that id is kept here."""
+
+
+class RunDamaged(ChogoriError):
+    """What is kept of a run cannot be read, or was deleted."""
+
+
+class RunChanged(ChogoriError):
+    """A run would not go on as it began: its agent has changed, or takes another way."""
+
+
+class StoreError(ChogoriError):
+    """The database cannot be opened, read or written."""
+
+
+class LeaseHeld(StoreError):
+    """Somebody else drives it: `owner`, in words, until `until` (seconds since the epoch)."""
+
+    def __init__(self, message: str, *, owner: str, until: float) -> None:
+        super().__init__(message)
+        self.owner = owner
+        self.until = until
+
+
+class LeaseLost(StoreError):
+    """It was taken over by somebody else; nothing was written."""
