@@ -1,55 +1,46 @@
-"""The file tools, called as an agent calls them: with JSON."""
+"""The file tools in their sandboxes: each law holds however the sandbox is made."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from pathlib import Path
+import stat
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
+from desk import IDS, LAUNCHERS, Desk, Office
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chogori.chat import Tool, ToolCall, ToolContext, ToolError, ToolResult, text_of
-from chogori.toolbox.files import file_tools
-from chogori.toolbox.places import Places
+from chogori.chat import ToolError, text_of
+from chogori.toolbox.sandbox import Launcher
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+examples = settings(deadline=None, max_examples=25)
+"""Each goes through a process of its own, in each of the sandboxes."""
 
 
-class Desk:
-    """The tools on a folder, and a way to call them."""
-
-    def __init__(self, home: Path, *, write: bool = True, **options: int) -> None:
-        self.work, self.out = home / "work", home / "out"
-        self.work.mkdir(exist_ok=True)
-        self.places = Places(self.work, write=write)
-        self.tools = {t.spec.name: t for t in file_tools(self.places, **options)}
-
-    def context(self, key: str = "k") -> ToolContext:
-        return ToolContext("r", ToolCall("c", "t", "{}"), key=key, out=self.out)
-
-    async def call(self, name: str, **arguments: Any) -> str:
-        return text_of((await self.result(name, **arguments)).content)
-
-    async def result(self, name: str, **arguments: Any) -> ToolResult:
-        return await self.tools[name].call(orjson.dumps(arguments).decode(), self.context())
-
-    async def refused(self, name: str, **arguments: Any) -> str:
-        with pytest.raises(ToolError) as refused:
-            await self.call(name, **arguments)
-        assert str(self.work.parent) not in str(refused.value)
-        return str(refused.value)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=LAUNCHERS, ids=IDS)
+async def office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Office]:
+    launcher: Launcher = request.param
+    async with Office(tmp_path_factory.mktemp("office"), launcher) as office:
+        yield office
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(office: Office) -> Desk:
+    return office.desk()
 
 
-def test_each_tool_says_what_repeating_it_does(desk: Desk) -> None:
+async def test_each_tool_says_what_repeating_it_does(desk: Desk) -> None:
     assert {name: tool.effect for name, tool in desk.tools.items()} == {
+        "python": "once",
+        "shell": "once",
         "read_file": "pure",
         "write_file": "idempotent",
         "edit_file": "reconcilable",
@@ -59,35 +50,34 @@ def test_each_tool_says_what_repeating_it_does(desk: Desk) -> None:
     assert not any(tool.needs_approval for tool in desk.tools.values())
 
 
-def test_whatever_leads_to_one_file_touches_one_thing(desk: Desk) -> None:
-    (desk.work / "a").mkdir()
-    (desk.work / "a" / "f").write_text("x")
-    (desk.work / "link").symlink_to("a/f")
+async def test_whatever_writes_a_file_touches_one_thing_by_whatever_name(desk: Desk) -> None:
+    """Which file a link leads to is known inside alone: so all writes are made in order."""
 
     def touched(name: str, **arguments: str) -> frozenset[str]:
         return desk.tools[name].touches(orjson.dumps(arguments).decode())
 
-    for path in ("a/f", "/work/a/f", "a/../a/f", "link"):
-        assert touched("write_file", path=path, text="") == {"/work/a/f"}
-        assert touched("edit_file", path=path, old="a", new="b") == {"/work/a/f"}
-    assert touched("write_file", path="/out/x/../y", text="") == {"/out/y"}
+    (same,) = {
+        *(touched("write_file", path=path, text="") for path in ("a/f", "/out/y", "link")),
+        *(touched("edit_file", path=path, old="a", new="b") for path in ("a/f", "../work/a/f")),
+    }
+    assert len(same) == 1
     assert touched("read_file", path="a/f") == frozenset()
 
 
 # --- read_file
 
 
-@settings(deadline=None)
+@examples
 @given(
     text=st.text(st.sampled_from("ab\n\r\té\u2028😀"), min_size=1, max_size=200),
     max_chars=st.integers(8, 60),
     lines=st.integers(1, 20),
 )
 async def test_reading_on_as_told_reads_the_whole_file(
-    tmp_path_factory: pytest.TempPathFactory, text: str, max_chars: int, lines: int
+    office: Office, text: str, max_chars: int, lines: int
 ) -> None:
     text = "\n".join(line[:8] for line in text.split("\n"))
-    desk = Desk(tmp_path_factory.mktemp("desk"), max_chars=max_chars)
+    desk = office.desk(max_chars=max_chars)
     (desk.work / "f").write_bytes(text.encode())
     pieces: list[str] = []
     first_line = 1
@@ -163,8 +153,8 @@ async def test_writing_makes_folders_and_tells_what_it_wrote(desk: Desk) -> None
     assert (desk.work / "a/b/c.txt").read_text() == "é\nx\n"
 
 
-async def test_without_permission_only_out_is_written(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, write=False)
+async def test_without_permission_only_out_is_written(office: Office) -> None:
+    desk = office.desk(write=False)
     (desk.work / "f").write_text("old")
     for call in (
         desk.refused("write_file", path="f", text="new"),
@@ -177,13 +167,41 @@ async def test_without_permission_only_out_is_written(tmp_path: Path) -> None:
     assert ((desk.work / "f").read_text(), (desk.out / "f").read_text()) == ("old", "new")
 
 
+async def test_a_replaced_file_keeps_its_mode_and_no_other_link_to_it_is_written(
+    desk: Desk,
+) -> None:
+    (desk.work / "first").write_text("untouched")
+    os.link(desk.work / "first", desk.work / "hard")
+    (desk.work / "hard").chmod(0o755)
+    (desk.work / "soft").symlink_to("hard")
+    await desk.call("write_file", path="soft", text="new")
+    assert (desk.work / "hard").read_text() == "new"
+    assert stat.S_IMODE((desk.work / "hard").stat().st_mode) == 0o755
+    assert (desk.work / "first").read_text() == "untouched"
+    names = sorted(file.name for file in desk.work.iterdir())
+    assert names == ["first", "hard", "soft"], "nothing is left over"
+
+
+async def test_what_is_made_belongs_to_the_owner_of_the_folder(desk: Desk) -> None:
+    await desk.call("write_file", path="a/f", text="x")
+    await desk.call("edit_file", path="a/f", old="x", new="y")
+    owner = desk.work.stat()
+    made = [path.stat() for path in (desk.work / "a", desk.work / "a" / "f", *desk.out.iterdir())]
+    assert {(info.st_uid, info.st_gid) for info in made} == {(owner.st_uid, owner.st_gid)}
+
+
 async def test_half_a_character_is_refused_and_leaves_the_file_as_it_was(desk: Desk) -> None:
     (desk.work / "f").write_text("old")
-    write: Callable[..., Any] = desk.tools["write_file"].function  # type: ignore[attr-defined]
+    write: Any = desk.tools["write_file"]
     with pytest.raises(ToolError, match="half a character"):
-        write(path="f", text="\ud800", context=desk.context())
+        await write.function(path="f", text="\ud800", context=desk.context())
     assert (desk.work / "f").read_text() == "old"
     assert [file.name for file in desk.work.iterdir()] == ["f"]
+
+
+async def test_more_text_than_fits_one_call_is_refused_at_the_door(desk: Desk) -> None:
+    refused = await desk.refused("write_file", path="f", text="x" * 10_000_001)
+    assert refused.startswith("10,000,001 characters are more than the 10,000,000")
 
 
 # --- edit_file
@@ -191,17 +209,17 @@ async def test_half_a_character_is_refused_and_leaves_the_file_as_it_was(desk: D
 snippets = st.text(st.sampled_from("ab\n "), max_size=12)
 
 
-@settings(deadline=None)
+@examples
 @given(before=snippets, old=snippets, new=snippets, after=snippets, all=st.booleans())
 async def test_an_edit_is_an_exact_replacement_and_is_known_to_have_happened(
-    tmp_path_factory: pytest.TempPathFactory,
+    office: Office,
     before: str,
     old: str,
     new: str,
     after: str,
     all: bool,
 ) -> None:
-    desk = Desk(tmp_path_factory.mktemp("desk"))
+    desk = office.desk()
     text = before + old + after
     (desk.work / "f").write_text(text)
     arguments = orjson.dumps({"path": "f", "old": old, "new": new, "all": all}).decode()
@@ -316,8 +334,8 @@ async def test_a_listing_says_what_each_thing_is(tree: Desk) -> None:
     assert "cannot hold .." in await tree.refused("list_files", pattern="../*")
 
 
-async def test_a_long_listing_is_cut_with_a_count(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, max_chars=200)
+async def test_a_long_listing_is_cut_with_a_count(office: Office) -> None:
+    desk = office.desk(max_chars=200)
     for number in range(100):
         (desk.work / f"file{number:03}").touch()
     told = await desk.call("list_files")
@@ -358,8 +376,8 @@ async def test_a_bad_pattern_is_told_in_a_sentence(tree: Desk) -> None:
     assert refused.startswith("the pattern is not a regular expression: missing ), unterminated")
 
 
-async def test_what_does_not_fit_is_kept_in_out(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, max_chars=500)
+async def test_what_does_not_fit_is_kept_in_out(office: Office) -> None:
+    desk = office.desk(max_chars=500)
     (desk.work / "f").write_text("".join(f"match {n}\n" for n in range(200)))
     told = await desk.call("grep", pattern="match")
     assert len(told) < 800
@@ -371,10 +389,8 @@ async def test_what_does_not_fit_is_kept_in_out(tmp_path: Path) -> None:
     assert len(list((desk.out / "results").iterdir())) == 1
 
 
-async def test_a_pattern_that_backtracks_for_ever_is_stopped(
-    tmp_path: Path,
-) -> None:
-    desk = Desk(tmp_path, grep_seconds=1)
+async def test_a_pattern_that_backtracks_for_ever_is_stopped(office: Office) -> None:
+    desk = office.desk(grep_seconds=1)
     (desk.work / "a").write_text("aab\n")
     (desk.work / "f").write_text("a" * 50 + "!\n")
     told = await desk.call("grep", pattern="^(a+)+b?$|aab")
@@ -389,11 +405,8 @@ async def test_a_long_line_is_told_round_its_match(desk: Desk) -> None:
     assert len(told) < 500
 
 
-def test_the_tools_are_tools(desk: Desk) -> None:
-    def takes(tool: Tool) -> str:
-        return tool.spec.description
-
-    assert all(takes(tool) for tool in desk.tools.values())
+async def test_every_tool_says_what_it_is_for_and_nothing_of_the_call(desk: Desk) -> None:
+    assert all(tool.spec.description for tool in desk.tools.values())
     assert "context" not in orjson.dumps([t.spec.parameters for t in desk.tools.values()]).decode()
 
 

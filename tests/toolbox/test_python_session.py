@@ -357,6 +357,42 @@ async def test_a_newcomer_waits_for_a_session_at_work(tmp_path: Path) -> None:
         await working
 
 
+async def test_a_session_that_only_answered_about_files_is_set_aside_for_another(
+    tmp_path: Path,
+) -> None:
+    pool = PythonPool(memory_bytes=30 * MIB, reserve_bytes=28 * MIB, launcher=LAUNCHERS[0])
+    (tmp_path / "reader").mkdir()
+    (tmp_path / "reader" / "f").write_text("text")
+    folders = {"roots": {"out": "/out"}, "write": False, "home": "/out"}
+    span = {"first_line": 1, "lines": 9, "max_chars": 99}
+    request = {"op": "read_file", "folders": folders, "path": "f", **span}
+    async with aclosing(pool):
+        reader = pool.session(Policy(out=tmp_path / "reader"))
+        answer = {"text": "text", "files": [], "notes": []}
+        assert await reader.ask(request, 60) == answer
+        assert reader.can_be_set_aside
+        other = pool.session(Policy(out=tmp_path / "other"))
+        assert await say(other, "import sys; 'numpy' in sys.modules") == "False\n"
+        assert reader.root_pid is None
+        assert await reader.ask(request, 60) == answer, "it comes back"
+
+
+async def test_the_variables_of_a_new_worker_outlive_the_import_of_a_warm_library(
+    tmp_path: Path,
+) -> None:
+    """After a loss the next worker is a fresh one, and must not be taken for an unused one."""
+    pytest.importorskip("numpy")
+    async with opened(Policy(out=tmp_path)) as session:
+        await session.run("import numpy, os\nopen('/out/f', 'w').close()", 60)
+        assert session._workshop is not None
+        async with asyncio.timeout(60):
+            while "numpy" not in session._workshop.warmed:
+                await asyncio.sleep(0.02)
+        await session.run("os._exit(1)", 60)
+        await say(session, "kept = 1")
+        assert await say(session, "import numpy\nkept") == "1\n"
+
+
 def test_every_change_of_a_folder_is_seen(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("a")

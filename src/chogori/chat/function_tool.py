@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from chogori.chat.messages import ToolSpec
 from chogori.chat.parts import content_of
-from chogori.chat.tools import Effect, ToolContext, ToolError, ToolResult, describe
+from chogori.chat.tools import Effect, PastCall, ToolContext, ToolError, ToolResult, describe
 
 
 class FunctionTool:
@@ -26,12 +26,14 @@ class FunctionTool:
         needs_approval: bool,
         touches: Callable[..., Sequence[str]] | None,
         reconcile: Callable[..., Any] | None,
+        restore: Callable[[Sequence[PastCall], ToolContext], None] | None = None,
     ) -> None:
         self.function = function
         self.effect: Effect = effect
         self.needs_approval = needs_approval
         self._touches = touches
         self._reconcile = reconcile
+        self._restore = restore
         hints = get_type_hints(function, include_extras=True)
         self._context_name = next((n for n, hint in hints.items() if hint is ToolContext), None)
         self._model = _arguments_model(function, hints, self._context_name)
@@ -62,6 +64,10 @@ class FunctionTool:
             return None
         happened = await self._invoke(self._reconcile, arguments, context)
         return None if happened is None else _as_result(happened)
+
+    def restore(self, calls: Sequence[PastCall], context: ToolContext) -> None:
+        if self._restore is not None:
+            self._restore(calls, context)
 
     async def _invoke(
         self, function: Callable[..., Any], arguments: str, context: ToolContext

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from chogori.chat.messages import ToolCall, ToolSpec
 from chogori.chat.parts import Content
@@ -86,6 +86,26 @@ class Tool(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """A call that was made before the run was interrupted, as it is recorded."""
+
+    arguments: str
+    failed: bool
+    effect: Effect
+    """What the call turned out to be."""
+    seconds: float
+
+
+@runtime_checkable
+class Restores(Protocol):
+    """A tool with a state of its own, which a run that goes on has to build again."""
+
+    def restore(self, calls: Sequence[PastCall], context: ToolContext) -> None:
+        """Take note of the calls that were made; told before the first call that follows them."""
+        ...
+
+
 def tool(
     function: Callable[..., Any] | None = None,
     *,
@@ -93,20 +113,21 @@ def tool(
     approval: bool | None = None,
     touches: Callable[..., Sequence[str]] | None = None,
     reconcile: Callable[..., Any] | None = None,
+    restore: Callable[[Sequence[PastCall], ToolContext], None] | None = None,
 ) -> Any:
     """Make a tool of a function: its name, its docstring, its annotated parameters.
 
     Without `effect` the tool counts as `once` when a run is resumed, but nobody is asked before
     it runs; with `effect="once"` a person is (`approval=False` says that nobody need be).
     A parameter annotated `ToolContext` is filled in and not shown to the model. `touches` and
-    `reconcile` take the function's own parameters. Raises `TypeError` without a docstring: it is
-    what the model reads.
+    `reconcile` take the function's own parameters; `restore` is that of `Restores`. Raises
+    `TypeError` without a docstring: it is what the model reads.
     """
     from chogori.chat.function_tool import FunctionTool
 
     def make(made_of: Callable[..., Any]) -> FunctionTool:
         asks = approval if approval is not None else effect == "once"
-        return FunctionTool(made_of, effect or "once", asks, touches, reconcile)
+        return FunctionTool(made_of, effect or "once", asks, touches, reconcile, restore)
 
     return make if function is None else make(function)
 

@@ -1,8 +1,9 @@
-"""The tools a model is given: files, search in them, web pages, other people's servers.
+"""The tools a model is given: programs, files, search in them, web pages, other people's servers.
 
-Each is made by a function that is told what it may reach (`Places`, `allow_hosts`), so a tool holds
-no more than its maker was given. What a tool tells the model is short; the whole of it is kept in
-/out. May import `chat` and `errors`; HTTP libraries only in `web`.
+Each is made by a function that is told what it may reach (`Sandboxes`, `allow_hosts`), so a tool
+holds no more than its maker was given. Whatever touches a user's files does so in the sandbox of
+its run. What a tool tells the model is short; the whole of it is kept in /out. May import `chat`
+and `errors`; HTTP libraries only in `web`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from chogori.toolbox.files import file_tools
 from chogori.toolbox.mcp import McpServer
-from chogori.toolbox.places import Folders, Places
+from chogori.toolbox.places import Reach
+from chogori.toolbox.programs import launcher_or_refusal, program_tools
+from chogori.toolbox.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from chogori.toolbox.web import fetch_tool
 
 __all__ = [
-    "Folders",
     "McpServer",
-    "Places",
+    "Reach",
+    "Sandboxes",
     "fetch_tool",
     "file_tools",
+    "launcher_or_refusal",
+    "program_tools",
 ]
 
 

@@ -1,8 +1,8 @@
 """Work that must be stoppable, in a child process that can be killed.
 
-A regular expression or an HTML parser that meets the wrong input may compute for ever, and Python
-cannot stop a thread. The child runs our own code, standard library only unless it is told where
-ours lies, with an empty environment.
+An HTML parser that meets the wrong input may compute for ever, and Python cannot stop a thread. The
+child runs our own code with an empty environment. (What a model writes, and what reads its files,
+runs in the sandbox instead.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ChildEnd:
     """What a child said. Without `in_time` it was killed, and `output` is what had come."""
 
     output: bytes
@@ -23,12 +23,10 @@ class Finished:
     status: int
 
 
-async def run_child(
-    arguments: Sequence[str], request: bytes, *, seconds: float, descriptors: Sequence[int] = ()
-) -> Finished:
+async def run_child(arguments: Sequence[str], request: bytes, *, seconds: float) -> ChildEnd:
     """Run this Python with `arguments`, `request` on its standard input, for so long at most.
 
-    It inherits `descriptors` under their own numbers, and dies when the caller is cancelled.
+    It dies when the caller is cancelled.
     """
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-X", "utf8", *arguments),
@@ -36,7 +34,6 @@ async def run_child(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env={},
-        pass_fds=descriptors,
     )
     assert child.stdin is not None, "it is a pipe"
     assert child.stdout is not None, "so is this"
@@ -59,4 +56,4 @@ async def run_child(
             child.kill()
             await child.wait()
         child.stdin.close()
-    return Finished(bytes(output), in_time, child.returncode or 0)
+    return ChildEnd(bytes(output), in_time, child.returncode or 0)

@@ -38,7 +38,8 @@ from chogori.chat import (
     text_of,
 )
 from chogori.errors import ConfigError
-from chogori.toolbox.places import MAX_CHARS, Places, cut, size_of
+from chogori.toolbox.places import MAX_CHARS, tell
+from chogori.toolbox.sandbox.inside.names import cut, size_of
 
 if TYPE_CHECKING:
     import mcp.types as wire
@@ -66,7 +67,6 @@ class McpServer:
         *,
         allow_read_only: bool = False,
         env: Mapping[str, str] | None = None,
-        places: Places | None = None,
         start_seconds: float = 30.0,
         call_seconds: float = 120.0,
         max_chars: int = MAX_CHARS,
@@ -78,7 +78,6 @@ class McpServer:
         self.allow_read_only = allow_read_only
         self.call_seconds = call_seconds
         self.max_chars = max_chars
-        self.places = places or Places(None)
         self._env = dict(env or {})
         self._start_seconds = start_seconds
         self._listed: list[wire.Tool] = []
@@ -216,8 +215,8 @@ class _McpTool:
         content = await self.server.ask(self.listed_name, values, is_pure=is_pure)
         text = text_of(content)
         if len(text) > self.server.max_chars:
-            folders = self.server.places.of(context)
-            told = folders.tell(text, limit=self.server.max_chars, name=self.spec.name)
+            limit = self.server.max_chars
+            told = await tell(text, context.out, limit=limit, name=self.spec.name)
             rest = (part for part in content if not isinstance(part, TextPart))
             content = (TextPart(told), *rest)
         return ToolResult(content)

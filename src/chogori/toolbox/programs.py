@@ -1,30 +1,36 @@
-"""`python` and `shell`: programs that a model writes, run in the sandbox.
+"""`python` and `shell`: programs that a model writes, run in the sandbox of the run.
 
-Each run has a Python of its own that remembers; all of them share one pool and its memory. A
-program that does not parse is told to the model without being run.
+Each run has a Python of its own that remembers. What a model is told of folders is what a program
+finds there: /work and /out where the sandbox has such folders, else the variables that name them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from pydantic import Field
 
 from chogori.chat import Tool, ToolContext, ToolError, ToolResult, content_of, tool
+from chogori.chat.tools import PastCall
+from chogori.errors import SandboxUnavailable
 from chogori.toolbox.sandbox import (
     Cell,
     Launcher,
     Limits,
+    Outcome,
+    PastCell,
     Policy,
-    PythonPool,
-    PythonSession,
     Unsafe,
     choose,
     run,
 )
+from chogori.toolbox.sandboxes import Sandboxes
 
 PYTHON_SECONDS = 60
 SHELL_SECONDS = 120
@@ -35,93 +41,90 @@ _PYTHON = Field(json_schema_extra={"contentMediaType": "text/x-python"})
 _SHELL = Field(json_schema_extra={"contentMediaType": "text/x-shellscript"})
 
 
-class Programs:
-    """The programs of every run of one agent. `aclose` it."""
-
-    def __init__(
-        self,
-        workspace: Path | None,
-        out: Callable[[str], Path],
-        *,
-        write: bool = False,
-        launcher: Launcher | None = None,
-    ) -> None:
-        self._workspace = workspace
-        self._out = out
-        self._write = write
-        self._launcher = launcher
-        self._pool = PythonPool(launcher=launcher)
-        self._sessions: dict[str, PythonSession] = {}
-
-    async def aclose(self) -> None:
-        """End every sandbox."""
-        self._sessions.clear()
-        await self._pool.aclose()
-
-    async def start(self, run_id: str) -> None:
-        """Start the Python of a run before it is needed: while the model still reads."""
-        await self._session(run_id, None).start()
-
-    def tools(self) -> list[Tool]:
-        """`python` and `shell`."""
-
-        @tool(effect="once", approval=False, touches=_touches_python)
-        async def python(
-            code: Annotated[str, "The program.", _PYTHON], context: ToolContext
-        ) -> ToolResult:
-            """Run a Python program; variables are kept, and what it prints is shown to you.
-            It sees your files in /work (the current folder) and may write to /out. There is no
-            network. Figures are saved to /out. The standard library, numpy, pandas, sympy and
-            matplotlib are there."""
-            session = self._session(context.run_id, context.out)
-            cell = await session.run(code, PYTHON_SECONDS)
-            return _told(cell, "/out")
-
-        @tool(effect="once", approval=False, touches=_touches_shell)
-        async def shell(
-            command: Annotated[str, "The script.", _SHELL], context: ToolContext
-        ) -> ToolResult:
-            """Run a bash script; what it prints is shown to you. It sees your files in /work (the
-            current folder) and may write to /out. There is no network."""
-            return await self._shell(command, context)
-
-        return [python, shell]
-
-    async def _shell(self, command: str, context: ToolContext) -> ToolResult:
-        outcome = await run(
-            ["/bin/bash", "-c", command],
-            self._policy(context.run_id, context.out),
-            Limits(),
-            SHELL_SECONDS,
-            launcher=self._launcher,
-            head=MAX_CHARS // 2,
-            tail=MAX_CHARS // 2,
-        )
-        why = ""
-        if outcome.timed_out:
-            why = f"stopped after {SHELL_SECONDS} seconds"
-        elif outcome.killed_by_memory or outcome.killed_by_processes:
-            what = "memory" if outcome.killed_by_memory else "processes"
-            why = f"killed: it used too much {what}"
-        elif outcome.exit_code:
-            why = f"exit code {outcome.exit_code}"
-        text = outcome.output.rstrip() or ("" if why else "(it printed nothing)")
-        return ToolResult(content_of("\n".join(filter(None, [text, why]))), failed=bool(why))
-
-    def _session(self, run_id: str, out: Path | None) -> PythonSession:
-        if run_id not in self._sessions:
-            self._sessions[run_id] = self._pool.session(self._policy(run_id, out))
-        return self._sessions[run_id]
-
-    def _policy(self, run_id: str, out: Path | None) -> Policy:
-        return Policy(
-            out=out or self._out(run_id), workspace=self._workspace, work_writable=self._write
-        )
-
-
 async def launcher_or_refusal(*, unsafe: bool = False) -> Launcher:
     """The best launcher that works here. Raises `SandboxUnavailable`."""
     return Unsafe() if unsafe else await asyncio.to_thread(choose)
+
+
+def program_tools(sandboxes: Sandboxes) -> list[Tool]:
+    """`python` and `shell` in the runs' sandboxes."""
+
+    def restore_python(calls: Sequence[PastCall], context: ToolContext) -> None:
+        # A call that failed may have failed after its code, which then did not.
+        past = [
+            PastCell(code, None if call.failed else False, call.seconds)
+            for call in calls
+            if (code := _code_in(call.arguments)) is not None
+        ]
+        pure = all(call.effect == "pure" for call in calls if _code_in(call.arguments) is not None)
+        sandboxes.session(context.run_id, context.out).remember(past, pure=pure)
+
+    async def python(
+        code: Annotated[str, "The program.", _PYTHON], context: ToolContext
+    ) -> ToolResult:
+        session = sandboxes.session(context.run_id, context.out)
+        try:
+            cell = await session.run(code, PYTHON_SECONDS)
+        except SandboxUnavailable as error:
+            raise ToolError(str(error)) from None
+        return _told_of_cell(cell, sandboxes.places(context.run_id, context.out).out)
+
+    async def shell(
+        command: Annotated[str, "The script.", _SHELL], context: ToolContext
+    ) -> ToolResult:
+        policy = sandboxes.reach.policy(context.run_id, context.out)
+        try:
+            outcome = await run(
+                ["/bin/bash", "-c", command],
+                policy,
+                Limits(),
+                SHELL_SECONDS,
+                launcher=sandboxes.launcher,
+                head=MAX_CHARS // 2,
+                tail=MAX_CHARS // 2,
+            )
+        except SandboxUnavailable as error:
+            raise ToolError(str(error)) from None
+        return _told_of_script(outcome)
+
+    told = _Surroundings.of(sandboxes)
+    python.__doc__ = (
+        "Run a Python program; variables are kept, and what it prints is shown to you.\n"
+        f"{told.folders} {told.network}Figures are saved to {told.out}. "
+        "The standard library, numpy, pandas, sympy and matplotlib are there."
+    )
+    shell.__doc__ = (
+        f"Run a bash script; what it prints is shown to you. {told.folders} {told.network}".rstrip()
+    )
+    unasked = partial(tool, effect="once", approval=False)
+    return [
+        unasked(python, touches=_touches_python, restore=restore_python),
+        unasked(shell, touches=_touches_shell),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a program finds, as far as it is the same in every run of an agent."""
+
+    folders: str
+    out: str
+    network: str
+
+    @classmethod
+    def of(cls, sandboxes: Sandboxes) -> _Surroundings:
+        launcher = sandboxes.launcher
+        has_own = launcher.places(Policy(out=Path("/elsewhere"))).out == "/out"
+        work, out = ("/work", "/out") if has_own else ("$WORK", "$OUT")
+        if sandboxes.reach.workspace is None:
+            folders = f"The current folder is {out}."
+            called = "it /out"
+        else:
+            folders = f"It sees your files in {work} (the current folder) and may write to {out}."
+            called = "them /work and /out"
+        if not has_own:
+            folders += f" (The file tools call {called}.)"
+        return cls(folders, out, "" if isinstance(launcher, Unsafe) else "There is no network. ")
 
 
 def _touches_python(code: str) -> list[str]:
@@ -132,7 +135,20 @@ def _touches_shell(command: str) -> list[str]:
     return ["shell"]
 
 
-def _told(cell: Cell, out: str) -> ToolResult:
+def _code_in(arguments: str) -> str | None:
+    """The program in a call; None in one that never ran."""
+    try:
+        values: Any = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return None
+    match values:
+        case {"code": str(code), **rest} if not rest:
+            return code
+        case _:
+            return None
+
+
+def _told_of_cell(cell: Cell, out: str) -> ToolResult:
     figures = [f"{out}/{path.name}" for path in cell.figures]
     lines = [
         cell.output.rstrip(),
@@ -141,8 +157,22 @@ def _told(cell: Cell, out: str) -> ToolResult:
         f"[{cell.note}]" if cell.note else "",
     ]
     text = "\n".join(filter(None, lines))
-    if not text:
-        raise ToolError("the program printed nothing; print the result")
-    effect = "once" if cell.files_changed else "pure"
-    extra = {"figures": [str(path) for path in cell.figures]}
-    return ToolResult(content_of(text), failed=cell.error is not None, effect=effect, extra=extra)
+    return ToolResult(
+        content_of(text or "the program printed nothing; print the result"),
+        failed=cell.error is not None or not text,
+        effect="pure" if cell.is_pure else "once",
+        extra={"figures": [str(path) for path in cell.figures]},
+    )
+
+
+def _told_of_script(outcome: Outcome) -> ToolResult:
+    why = ""
+    if outcome.timed_out:
+        why = f"stopped after {SHELL_SECONDS} seconds"
+    elif outcome.killed_by_memory or outcome.killed_by_processes:
+        what = "memory" if outcome.killed_by_memory else "processes"
+        why = f"killed: it used too much {what}"
+    elif outcome.exit_code:
+        why = f"exit code {outcome.exit_code}"
+    text = outcome.output.rstrip() or ("" if why else "(it printed nothing)")
+    return ToolResult(content_of("\n".join(filter(None, [text, why]))), failed=bool(why))

@@ -29,7 +29,8 @@ from yarl import URL
 
 from chogori.chat import Tool, ToolContext, ToolError, tool
 from chogori.toolbox.child import run_child
-from chogori.toolbox.places import MAX_CHARS, Places, size_of
+from chogori.toolbox.places import MAX_CHARS, tell
+from chogori.toolbox.sandbox.inside.names import size_of
 
 USER_AGENT = "Chogori/0.1 (an agent that reads pages for a person)"
 
@@ -77,20 +78,15 @@ async def resolve_by_system(host: str, port: int) -> list[str]:
 def fetch_tool(
     allow_hosts: Collection[str] = (),
     *,
-    places: Places | None = None,
     max_chars: int = MAX_CHARS,
     max_bytes: int = 5_000_000,
     seconds: float = 30.0,
     resolve: Resolve = resolve_by_system,
     is_public: Callable[[Address], bool] = is_public,
 ) -> Tool:
-    """`fetch(url)`. `allow_hosts` holds hosts, or host:port, that may be private addresses.
-
-    `places` says where a long text is kept when the call itself does not.
-    """
+    """`fetch(url)`. `allow_hosts` holds hosts, or host:port, that may be private addresses."""
     gate = _Gate(frozenset(host.lower() for host in allow_hosts), resolve, is_public)
     limits = _Limits(max_bytes, seconds)
-    kept_in = places or Places(None)
 
     @tool(effect="pure")
     async def fetch(
@@ -107,7 +103,7 @@ def fetch_tool(
             raise ToolError(f"{url} did not answer in full within {seconds:g} seconds") from None
         text = await _text_of(page, limits)
         head = f"{page.url}\n" + (f"[cut at {size_of(max_bytes)}]\n" if page.is_cut else "")
-        told = kept_in.of(context).tell(text, limit=max_chars, name="fetch")
+        told = await tell(text, context.out, limit=max_chars, name="fetch")
         return f"{head}\n{told}"
 
     return fetch

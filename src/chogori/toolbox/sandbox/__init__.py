@@ -1,6 +1,7 @@
 """Where code of unknown intent runs: what it may see, what it may use, and how it ends.
 
-`run` starts a program, `PythonSession` keeps a Python that remembers, `PythonPool` many of them.
+`run` starts a program, `PythonSession` keeps a Python that remembers, `PythonPool` many of them;
+what answers requests about files in there is `inside`.
 Nothing runs unconfined unless it is given `Unsafe` by name: where no launcher works, they raise
 `SandboxUnavailable`, which says what mends it. Standard library only; imports nothing of the
 toolbox.
@@ -11,7 +12,7 @@ opens it on the host opens regular files only, and follows no links.
 
 from chogori.errors import SandboxUnavailable
 from chogori.toolbox.sandbox.bwrap import Bwrap
-from chogori.toolbox.sandbox.cell import Cell
+from chogori.toolbox.sandbox.cell import Cell, PastCell
 from chogori.toolbox.sandbox.choose import Probe, choose, probe
 from chogori.toolbox.sandbox.fonts import make_fonts
 from chogori.toolbox.sandbox.interpreter import Interpreter
@@ -31,6 +32,7 @@ __all__ = [
     "Launcher",
     "Limits",
     "Outcome",
+    "PastCell",
     "Places",
     "Policy",
     "Probe",

@@ -32,6 +32,23 @@ class Cell:
     timed_out: bool = False
     note: str | None = None
     """What became of the variables, where they are not simply kept."""
+    ended: bool = False
+    """Whether Python ended in it; its variables are then gone, those before may come back."""
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether running it again changes nothing in the world and leads to the same variables."""
+        return not (self.files_changed or self.timed_out or self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class PastCell:
+    """A cell that was run, as far as running it again needs to know."""
+
+    code: str
+    failed: bool | None
+    """Whether it raised; None where nobody knows."""
+    seconds: float
 
 
 def libraries(code: str) -> set[str]:

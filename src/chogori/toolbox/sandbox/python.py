@@ -12,40 +12,36 @@ does not react. An interrupted cell counts as not pure: nobody knows how far it 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chogori.toolbox.sandbox.cell import (
     LIBRARIES,
     Cell,
+    PastCell,
     cells,
     error_in,
     figures_in,
     libraries,
     lost_note,
 )
-from chogori.toolbox.sandbox.choose import choose
 from chogori.toolbox.sandbox.launcher import Launcher
 from chogori.toolbox.sandbox.output import Output
 from chogori.toolbox.sandbox.policy import Limits, Policy
+from chogori.toolbox.sandbox.site import Site
 from chogori.toolbox.sandbox.snapshot import changed, snapshot
-from chogori.toolbox.sandbox.workshop import Worker, Workshop
+from chogori.toolbox.sandbox.worker import Worker
+from chogori.toolbox.sandbox.workshop import Workshop
 
 _GRACE_SECONDS = 2.0
 _REPLAY_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Past:
-    code: str
-    failed: bool
-    seconds: float
-
-
 class PythonSession:
     """One run's Python. It starts with the first cell, or earlier by `start`; `aclose` it.
 
+    Requests about files are answered in the same sandbox, whether or not a cell is running.
     A folder named "fonts" in `policy.readable` (see `make_fonts`) spares matplotlib its first
     seconds.
     """
@@ -65,14 +61,16 @@ class PythonSession:
         # A worker lives for many cells: its processor time is bounded cell by cell.
         self._limits = replace(limits or Limits(), cpu_seconds=None)
         self._policy = policy
-        self._launcher = launcher
         self._head, self._tail = head, tail
         self._admit, self._released = admit, released
+        self._site = Site(policy, self._limits, launcher, self._admitted)
         self._lock = asyncio.Lock()
-        self._workshop: Workshop | None = None
         self._worker: Worker | None = None
+        self._workshop: Workshop | None = None
+        """That of the worker."""
         self._fresh = False
-        self._past: list[_Past] = []
+        """Whether the worker has run nothing yet."""
+        self._past: list[PastCell] = []
         self._pure = True
         self._count = 0
         self.used_at = time.monotonic()
@@ -80,25 +78,43 @@ class PythonSession:
     @property
     def root_pid(self) -> int | None:
         """The sandbox's first process, on the host; None while there is none."""
-        return None if self._workshop is None else self._workshop.running.process.pid
+        return self._site.root_pid
 
     @property
     def can_be_set_aside(self) -> bool:
         """Whether its memory can be given to another without losing anything."""
-        return self._workshop is not None and self._pure and not self._lock.locked()
+        return self.root_pid is not None and self._pure and not self.busy
 
     @property
     def busy(self) -> bool:
-        """Whether a cell is running."""
-        return self._lock.locked()
+        """Whether a cell is running, or a request about files is being answered."""
+        return self._lock.locked() or self._site.asked > 0
+
+    def remember(self, past: Sequence[PastCell], *, pure: bool) -> None:
+        """Take over what a session before this one ran. One that has run cells keeps its own past.
+
+        The next cell rebuilds the variables if all the cells were `pure`; else it says that they
+        are lost.
+        """
+        if self._count:
+            return
+        self._past = list(past)
+        self._pure = pure
+        self._count = len(self._past)
 
     async def start(self) -> None:
         """Start now, and import the slow libraries while nothing else is to be done."""
         async with self._lock:
             if self._worker is None:
                 await self._open()
-            assert self._workshop is not None, "a worker has its workshop"
-            await self._workshop.warm(LIBRARIES)
+            await (await self._site.open()).warm(LIBRARIES)
+
+    async def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+        """What the sandbox answers to a request about files: see `Workshop.ask`."""
+        try:
+            return await self._site.ask(request, seconds)
+        finally:
+            self._rest()
 
     async def run(self, code: str, timeout_seconds: float) -> Cell:
         """Run one cell. Errors of the code are in the Cell; SandboxUnavailable if there is none.
@@ -112,9 +128,7 @@ class PythonSession:
                 await self._end()
                 raise
             finally:
-                self.used_at = time.monotonic()
-                if self._released is not None:
-                    self._released()
+                self._rest()
 
     async def set_aside(self) -> None:
         """Give the memory back; the next cell rebuilds the state if it can."""
@@ -127,8 +141,9 @@ class PythonSession:
 
     async def _run(self, code: str, timeout_seconds: float) -> Cell:
         note = await self._be_ready(code)
-        launcher, worker = await self._choose(), self._worker
+        launcher, worker = await self._site.launcher(), self._worker
         assert worker is not None, "ready means that there is a worker"
+        self._fresh = False
         folders = [self._policy.out]
         if self._policy.workspace is not None and self._policy.work_writable:
             folders.append(self._policy.workspace)
@@ -141,7 +156,6 @@ class PythonSession:
             shown_as=launcher.places(self._policy).out,
         )
         began = time.monotonic()
-        answer, timed_out = None, False
         try:
             answer, timed_out = await self._execute(worker, code, output, timeout_seconds)
         finally:
@@ -152,16 +166,14 @@ class PythonSession:
         ours = [*figures, *([printed.whole] if printed.whole else [])]
         files_changed = changed(before, after, except_for=ours)
         if answer is None:
-            error, lost = await self._bury(worker, timed_out, timeout_seconds)
-            note = lost
+            error, note = await self._bury(worker, timed_out, timeout_seconds)
         else:
             error = error_in(answer)
-            self._past.append(_Past(code, error is not None, seconds))
+            self._past.append(PastCell(code, error is not None, seconds))
             self._pure = self._pure and not files_changed and not timed_out
             if timed_out:
-                error = (
-                    f"interrupted after {timeout_seconds:g} s; variables are kept\n{error or ''}"
-                )
+                told = f"interrupted after {timeout_seconds:g} s; variables are kept"
+                error = f"{told}\n{error or ''}"
             await self._warm_what_was_used(code)
         return Cell(
             printed.text,
@@ -172,6 +184,7 @@ class PythonSession:
             printed.whole,
             timed_out,
             note,
+            ended=answer is None,
         )
 
     async def _execute(
@@ -200,21 +213,18 @@ class PythonSession:
 
     async def _be_ready(self, code: str) -> str | None:
         """A worker with the state of all cells before, or with none, and a note that says so."""
-        if self._worker is not None and not self._worker.ended.is_set():
-            if self._fresh:
-                await self._prefer_warm(code)
+        is_alive = self._worker is not None and not self._worker.ended.is_set()
+        if is_alive and not self._fresh:
             return None
-        if self._worker is not None:  # it died between two cells
-            self._worker = None
+        note = None
         if not self._pure:
-            lost = len(self._past)
+            note = lost_note(len(self._past))
             self._forget()
+        if not is_alive:
             await self._open()
-            return lost_note(lost)
-        await self._open()
         if not self._past:
             await self._prefer_warm(code)
-            return None
+            return note
         if await self._replay():
             return f"the variables were rebuilt by running {cells(len(self._past))} again"
         self._forget()
@@ -229,26 +239,20 @@ class PythonSession:
             output = Output(None, head=0, tail=0)
             seconds = _REPLAY_SECONDS + 3 * past.seconds
             answer, timed_out = await self._execute(worker, past.code, output, seconds, replay=True)
-            if answer is None or timed_out or (error_in(answer) is not None) != past.failed:
+            if answer is None or timed_out:
                 return False
-        self._fresh = False
+            if past.failed is not None and past.failed != (error_in(answer) is not None):
+                return False
         return True
 
     async def _open(self) -> None:
         """A new worker: in the sandbox there is, or in a new one."""
-        if self._workshop is not None and not self._workshop.alive:
-            await self._end()
-        if self._workshop is None:
-            launcher = await self._choose()
-            if self._admit is not None:
-                await self._admit(self)
-            self._workshop = await Workshop.start(launcher, self._policy, self._limits)
+        self._workshop = await self._site.open()
         self._worker = await self._workshop.fork()
         self._fresh = True
 
     async def _prefer_warm(self, code: str) -> None:
         """Before the first cell: a worker with the libraries it names, if they are there by now."""
-        self._fresh = False
         workshop, named = self._workshop, libraries(code)
         if workshop is not None and named and named <= workshop.warmed:
             self._worker = await workshop.fork()
@@ -267,14 +271,8 @@ class PythonSession:
         excess = workshop.running.excess if workshop is not None else None
         if timed_out:
             why = f"stopped after {seconds:g} s: it did not react to the interrupt and was killed"
-        elif excess is not None:
-            why = f"killed: its processes together went over the limit of {excess}"
-        elif worker.status is None:
-            why = "the sandbox ended"
-        elif worker.status < 0:
-            why = f"the Python process was killed by signal {-worker.status}"
         else:
-            why = f"the Python process exited with code {worker.status}"
+            why = worker.fate(excess)
         if self._pure:
             count = len(self._past)
             fate = f"the next cell rebuilds the variables by running {cells(count)} again"
@@ -283,16 +281,19 @@ class PythonSession:
         self._forget()
         return why, fate
 
-    async def _choose(self) -> Launcher:
-        if self._launcher is None:
-            self._launcher = await asyncio.to_thread(choose)
-        return self._launcher
+    async def _admitted(self) -> None:
+        if self._admit is not None:
+            await self._admit(self)
+
+    def _rest(self) -> None:
+        self.used_at = time.monotonic()
+        if self._released is not None:
+            self._released()
 
     def _forget(self) -> None:
         self._past.clear()
         self._pure = True
 
     async def _end(self) -> None:
-        workshop, self._workshop, self._worker = self._workshop, None, None
-        if workshop is not None:
-            await workshop.end()
+        self._worker = self._workshop = None
+        await self._site.end()

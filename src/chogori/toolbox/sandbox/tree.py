@@ -65,21 +65,21 @@ def _is_dead(pid: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Held:
     """What a tree of processes holds."""
 
     memory_bytes: int
     tasks: int
 
 
-def usage(root: int) -> Usage:
+def held_by(root: int) -> Held:
     """Resident memory and tasks of `root` and all below it; shared pages count in every process."""
     memory = tasks = 0
     for pid in (root, *descendants(root)):
         with suppress(OSError, ValueError, IndexError):
             memory += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
             tasks += len(_tasks(pid))
-    return Usage(memory, tasks)
+    return Held(memory, tasks)
 
 
 def shared_fairly(root: int) -> int:
@@ -139,7 +139,7 @@ class Watchdog:
             time.sleep(_INTERVAL_SECONDS)
 
     def _look(self, watch: Watch) -> None:
-        held = usage(watch.root)
+        held = held_by(watch.root)
         memory = held.memory_bytes
         if memory > watch.memory_bytes:
             memory = shared_fairly(watch.root)

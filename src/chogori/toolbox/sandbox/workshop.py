@@ -1,127 +1,55 @@
-"""One sandbox that holds a warm Python and the worker it forked: the host's end of `zygote.py`.
+"""One sandbox that holds a warm Python and those it forked: the host's end of `zygote.py`.
 
 One sandbox per run, since what a run may see (its /out, its workspace) is fixed when a sandbox is
 made, and nothing then has to keep two runs apart but the kernel. Inside, the first process only
-imports and forks; cells run in its child. A child that hangs, exits or is killed is replaced by a
-fork of a process that has the imports already.
+imports and forks. One child runs the cells: if it hangs, exits or is killed it is replaced by a
+fork of a process that has the imports already. Requests about files are answered by other children,
+one at a time by each, so that none waits for a cell, or for another that hangs; one or two of them
+are kept for the next, since a fork of a process with large libraries takes a while.
 
 The first worker is forked before anything is imported, so that a first cell which needs no library
-never waits for one that is being imported.
+never waits for one that is being imported. What runs cells may do as it likes with the other
+processes of its sandbox: their answers are data from outside.
 """
 
 import asyncio
 import json
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from chogori.errors import SandboxUnavailable
-from chogori.toolbox.sandbox.launcher import Launcher
-from chogori.toolbox.sandbox.output import Output
-from chogori.toolbox.sandbox.policy import MIB, Limits, Policy
-from chogori.toolbox.sandbox.process import Running, read_some
+from chogori.toolbox.sandbox.channel import Channel
+from chogori.toolbox.sandbox.launcher import Launcher, in_memory
+from chogori.toolbox.sandbox.policy import Limits, Policy
+from chogori.toolbox.sandbox.process import Running
+from chogori.toolbox.sandbox.worker import Worker
 
-_ZYGOTE = Path(__file__).with_name("zygote.py")
-_LONGEST_LINE = 16 * MIB
+_HERE = Path(__file__).parent
 _START_SECONDS = 30.0
 _KILL_SECONDS = 5.0
-_PIPE_BYTES = 1 * MIB
+_GRACE_SECONDS = 1.0
+_MOST_ASKED = 8
+_MOST_IDLE = 2
 
 
-class Channel:
-    """JSON lines to and from the inside, whose word is not trusted: a long line closes it."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._buffer = bytearray()
-
-    async def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        data = json.dumps(message).encode() + b"\n"
-        if descriptors:
-            socket.send_fds(self._socket, [data], list(descriptors))
-        else:
-            await asyncio.get_running_loop().sock_sendall(self._socket, data)
-
-    async def receive(self) -> dict[str, Any] | None:
-        """None once the other side is gone, or says what is not a message."""
-        loop = asyncio.get_running_loop()
-        while (end := self._buffer.find(b"\n")) < 0:
-            try:
-                data = await loop.sock_recv(self._socket, 1 << 16)
-            except OSError:
-                return None
-            if not data or len(self._buffer) > _LONGEST_LINE:
-                return None
-            self._buffer += data
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        try:
-            message: Any = json.loads(line)
-        except ValueError:
-            return None
-        return cast(dict[str, Any], message) if isinstance(message, dict) else None
-
-    def close(self) -> None:
-        self._socket.close()
+@cache
+def _code() -> bytes:
+    """The package `inside`, to be handed in: the text of each module by its name."""
+    files = sorted((_HERE / "inside").glob("*.py"))
+    return json.dumps({file.stem: file.read_text(encoding="utf-8") for file in files}).encode()
 
 
-@dataclass(slots=True)
-class Worker:
-    """A process that runs cells."""
-
+@dataclass(frozen=True, slots=True)
+class _FileWorker:
     pid: int
-    """Inside the sandbox."""
     channel: Channel
-    printed: int
-    """The read end of what it prints."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    status: int | None = None
-    """Exit code, or minus the signal; None if the whole sandbox went."""
-
-    async def run(self, cell: dict[str, Any], output: Output) -> dict[str, Any] | None:
-        """Run one cell, its prints into `output`. None if the worker ended instead of answering."""
-        listening = asyncio.create_task(self._listen(output))
-        answering = asyncio.create_task(self._ask(cell))
-        ending = asyncio.create_task(self.ended.wait())
-        try:
-            await asyncio.wait((answering, ending), return_when=asyncio.FIRST_COMPLETED)
-            answer = answering.result() if answering.done() else None
-            if answer is None:  # its channel closed: how it ended is about to be told
-                await asyncio.wait((ending,), timeout=_KILL_SECONDS)
-            return answer
-        finally:
-            for task in (listening, answering, ending):
-                task.cancel()
-            await asyncio.gather(listening, answering, ending, return_exceptions=True)
-            self._drain(output)
-
-    async def _ask(self, cell: dict[str, Any]) -> dict[str, Any] | None:
-        with suppress(OSError):
-            await self.channel.send(cell)
-        return await self.channel.receive()
-
-    async def _listen(self, output: Output) -> None:
-        while data := await read_some(self.printed):
-            output.add(data)
-            await asyncio.sleep(0)
-
-    def _drain(self, output: Output) -> None:
-        """What a cell printed is in the pipe before its answer is sent, and a pipe is finite."""
-        os.set_blocking(self.printed, False)
-        left = _PIPE_BYTES
-        with suppress(BlockingIOError):
-            while left > 0 and (data := os.read(self.printed, 1 << 16)):
-                output.add(data)
-                left -= len(data)
-
-    def close(self) -> None:
-        self.channel.close()
-        os.close(self.printed)
 
 
 class Workshop:
@@ -133,8 +61,17 @@ class Workshop:
         """The modules a newly forked worker has already."""
         self._control = control
         self._said = bytearray()
-        self._forked: asyncio.Queue[int] = asyncio.Queue()
+        self._numbers = count(1)
+        self._forked: dict[int, asyncio.Future[int]] = {}
+        self._is_proven = False
+        """Whether a process was forked in it."""
         self._worker: Worker | None = None
+        self._idle: list[_FileWorker] = []
+        self._turns = asyncio.Semaphore(_MOST_ASKED)
+        self._asked = 0
+        self._unasked = asyncio.Event()
+        self._unasked.set()
+        self._replacing = asyncio.Lock()
         self._gone = asyncio.Event()
         self._tasks = [asyncio.create_task(self._obey()), asyncio.create_task(self._overhear())]
 
@@ -148,17 +85,20 @@ class Workshop:
             "own_tmp": launcher.own_tmp,
         }
         ours, theirs = socket.socketpair()
+        code = in_memory("inside", _code())
         try:
-            argv = [places.python, "-I", "-c", _ZYGOTE.read_text(encoding="utf-8")]
-            argv += [str(theirs.fileno()), json.dumps(options)]
+            source = (_HERE / "zygote.py").read_text(encoding="utf-8")
+            argv = [places.python, "-I", "-c", source]
+            argv += [str(theirs.fileno()), str(code), json.dumps(options)]
             running = await Running.start(
-                launcher, argv, policy, limits, descriptors=[theirs.fileno()]
+                launcher, argv, policy, limits, descriptors=[theirs.fileno(), code]
             )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
+            os.close(code)
         return cls(running, Channel(ours))
 
     @property
@@ -167,28 +107,44 @@ class Workshop:
 
     async def fork(self) -> Worker:
         """A new worker in place of the one before, which is gone with all it started."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
-        try:
-            await self._control.send({"op": "worker"}, [theirs.fileno(), write])
-            pid = await self._first(self._forked.get(), _START_SECONDS)
-        except (OSError, TimeoutError):
-            pid = None
-        finally:
-            theirs.close()
-            os.close(write)
-        worker = Worker(pid or 0, Channel(ours), read)
-        if pid is None:
-            worker.close()
-            said = self._said.decode(errors="replace").strip()
-            raise SandboxUnavailable(
-                f"Python did not start in the sandbox: {said or self._why() or 'it said nothing'}"
-            )
-        self._worker = worker
-        return worker
+        async with self._replacing:
+            if self._worker is not None:
+                await self._unasked.wait()  # replacing a worker ends every other process
+                self._dismiss()
+                self._worker.close()
+                self._worker = None
+            read, write = os.pipe()
+            try:
+                pid, channel = await self._fork("cells", write)
+            except BaseException:
+                os.close(read)
+                raise
+            finally:
+                os.close(write)
+            self._worker = Worker(pid, channel, read)
+            return self._worker
+
+    async def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | None:
+        """What a process inside answers to a request about files, unchecked.
+
+        None if it ended instead: whether it did what was asked is then unknown. Raises
+        TimeoutError after `seconds`, and SandboxUnavailable if no process can be made.
+        """
+        async with self._turns:
+            async with self._replacing:
+                self._asked += 1
+                self._unasked.clear()
+            try:
+                worker = self._idle.pop() if self._idle else _FileWorker(*await self._fork("files"))
+                return await self._answer(worker, request, seconds)
+            except SandboxUnavailable:
+                if self.alive or not self._is_proven:
+                    raise
+                return None  # it went just now
+            finally:
+                self._asked -= 1
+                if not self._asked:
+                    self._unasked.set()
 
     async def warm(self, modules: Iterable[str]) -> None:
         """Import these in the process that forks, one at a time, when it has nothing else to do."""
@@ -196,13 +152,11 @@ class Workshop:
             await self._control.send({"op": "warm", "modules": list(modules)})
 
     async def interrupt(self, worker: Worker) -> None:
-        with suppress(OSError):
-            await self._control.send({"op": "interrupt", "pid": worker.pid})
+        await self._signal("interrupt", worker.pid)
 
     async def kill(self, worker: Worker) -> None:
         """End a worker; the whole sandbox if it cannot be reached."""
-        with suppress(OSError):
-            await self._control.send({"op": "kill", "pid": worker.pid})
+        await self._signal("kill", worker.pid)
         try:
             async with asyncio.timeout(_KILL_SECONDS):
                 await worker.ended.wait()
@@ -219,18 +173,89 @@ class Workshop:
             self._lost()
             self.running.close()
             self._control.close()
+            self._dismiss()
             if self._worker is not None:
                 self._worker.close()
                 self._worker = None
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _fork(self, kind: str, *descriptors: int) -> tuple[int, Channel]:
+        """A new process inside, and the channel to it."""
+        ours, theirs = socket.socketpair()
+        number = next(self._numbers)
+        forked = self._forked[number] = asyncio.get_running_loop().create_future()
+        pid = None
+        try:
+            order = {"op": kind, "number": number}
+            with suppress(OSError, TimeoutError):
+                await self._control.send(order, [theirs.fileno(), *descriptors])
+                pid = await self._first(forked, _START_SECONDS)
+            if pid is None:
+                said = self._said.decode(errors="replace").strip() or self._why()
+                raise SandboxUnavailable(
+                    f"Python did not start in the sandbox: {said or 'it said nothing'}"
+                )
+            self._is_proven = True
+            if pid == 0:
+                raise SandboxUnavailable(
+                    "the sandbox has no room for another process: a program in it has taken all"
+                )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            del self._forked[number]
+        return pid, Channel(ours)
+
+    async def _answer(
+        self, worker: _FileWorker, request: dict[str, Any], seconds: float
+    ) -> dict[str, Any] | None:
+        answer = None
+        try:
+            async with asyncio.timeout(seconds):
+                with suppress(OSError):
+                    await worker.channel.send(request)
+                answer = await worker.channel.receive()
+        except BaseException:
+            await self._stop(worker)
+            raise
+        finally:
+            if answer is not None and len(self._idle) < _MOST_IDLE:
+                self._idle.append(worker)
+            else:
+                worker.channel.close()
+        if answer is None:
+            self._dismiss()  # what ended one may have ended them all
+        return answer
+
+    async def _stop(self, worker: _FileWorker) -> None:
+        """End what answers a request: it may tidy up first, unless it does not react."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await self._signal("interrupt", worker.pid)
+                while await worker.channel.receive() is not None:
+                    pass
+                return
+        await self._signal("kill", worker.pid)
+
+    def _dismiss(self) -> None:
+        while self._idle:
+            self._idle.pop().channel.close()
+
+    async def _signal(self, kind: str, pid: int) -> None:
+        with suppress(OSError):
+            await self._control.send({"op": kind, "pid": pid})
 
     async def _obey(self) -> None:
         """Hear what the inside reports until it is gone."""
         try:
             while (message := await self._control.receive()) is not None:
                 match message:
-                    case {"worker": int(pid)}:
-                        self._forked.put_nowait(pid)
+                    case {"number": int(number), "worker": int(pid)}:
+                        forked = self._forked.get(number)
+                        if forked is not None and not forked.done():
+                            forked.set_result(pid)
                     case {"warm": str(name)}:
                         self.warmed.add(name)
                     case {"dead": int(pid), "status": int(status)}:
@@ -253,19 +278,17 @@ class Workshop:
             self._said += data
             del self._said[:-4096]
 
-    async def _first(self, answer: Any, seconds: float) -> int | None:
-        """`answer`, or None if the sandbox goes first."""
-        answering: asyncio.Task[int] = asyncio.create_task(answer)
+    async def _first(self, forked: asyncio.Future[int], seconds: float) -> int | None:
+        """The process id, or None if the sandbox goes first."""
         going = asyncio.create_task(self._gone.wait())
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.wait((answering, going), return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                return answering.result()
+                await asyncio.wait((forked, going), return_when=asyncio.FIRST_COMPLETED)
+            if forked.done():
+                return forked.result()
             await asyncio.sleep(0.05)  # its last words
             return None
         finally:
-            answering.cancel()
             going.cancel()
 
     def _why(self) -> str:

@@ -1,39 +1,37 @@
-"""The Python inside a sandbox: a warm process that forks the worker which runs the cells.
+"""The Python inside a sandbox: a warm process that forks whoever does the work.
 
-Runs inside, standard library only, as `python -I -c SOURCE FD OPTIONS`. FD is a socket to the host.
-On it come lines of JSON:
+Runs inside, standard library only, as `python -I -c SOURCE FD CODE OPTIONS`. CODE is a descriptor
+with the package `inside` as JSON, a text for each module, so that no file of ours need be visible;
+what is needed of it is imported here, once for all who are forked. FD is a socket to the host. On
+it come lines of JSON:
 
-  {"op": "worker"} with two descriptors (its channel, its output): fork a worker -> {"worker": pid}
+  {"op": "cells", "number": n} with two descriptors (its channel, its output): fork a worker
+  {"op": "files", "number": n} with one (its channel): fork a worker for requests about files
+     -> {"number": n, "worker": pid}; the pid is 0 where there is no room for another process
   {"op": "warm", "modules": [...]}: import these when there is nothing else to do -> {"warm": name}
   {"op": "interrupt" | "kill", "pid": pid}
   and to the host, when a worker ends -> {"dead": pid, "status": exit code or minus the signal}
-
-A worker answers {"code", "number", "name", "replay"} on its own channel with {"error", "figures"}.
-What the code prints goes to the output descriptor, which is also its stdout and stderr, so that the
-protocol never shares a descriptor with user code; forked children lose the channel.
 """
 
 # Importing pathlib would be most of this script's start.
 # ruff: noqa: PTH108, PTH123, PTH208
 
-import ast
-import builtins
-import io
 import json
-import linecache
 import os
 import select
 import shutil
 import signal
 import socket
 import sys
-import traceback
-import types
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
-_ERROR_CHARACTERS = 6_000
+_PACKAGE = "chogori_inside"
 
 
 class Lines:
@@ -57,6 +55,25 @@ class Lines:
             self.buffer += data
         line, _, self.buffer = self.buffer.partition(b"\n")
         return json.loads(line)
+
+
+class Inside(MetaPathFinder, Loader):
+    """Imports the modules that the host handed over as text."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        self.texts = texts
+
+    def find_spec(
+        self, fullname: str, path: object, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, module = fullname.partition(".")
+        if package != _PACKAGE or (module or "__init__") not in self.texts:
+            return None
+        return ModuleSpec(fullname, self, is_package=not module)
+
+    def exec_module(self, module: ModuleType) -> None:
+        text = self.texts[module.__name__.partition(".")[2] or "__init__"]
+        exec(compile(text, f"<{module.__name__}>", "exec"), module.__dict__)
 
 
 class Zygote:
@@ -90,8 +107,10 @@ class Zygote:
 
     def obey(self, message: dict[str, Any]) -> None:
         match message["op"]:
-            case "worker":
-                self.fork()
+            case "cells":
+                self.fork_for_cells(message["number"])
+            case "files":
+                self.fork_for_files(message["number"])
             case "warm":
                 self.to_warm += message["modules"]
             case "interrupt":
@@ -105,7 +124,7 @@ class Zygote:
             import_module(name)
             self.lines.send({"warm": name})
 
-    def fork(self) -> None:
+    def fork_for_cells(self, number: int) -> None:
         """A new worker meets nothing of the one before: no process, no temporary file."""
         if self.forked and self.options["own_processes"]:
             with suppress(ProcessLookupError):
@@ -114,18 +133,44 @@ class Zygote:
             self.empty_tmp()
         self.forked += 1
         channel, output = self.lines.descriptors.pop(0), self.lines.descriptors.pop(0)
-        if pid := os.fork():
-            os.close(channel)
-            os.close(output)
-            self.lines.send({"worker": pid})
+        worker = import_module(f"{_PACKAGE}.cells").Worker
+
+        def work() -> None:
+            worker(Lines(socket.socket(fileno=channel)), output, self.options).serve()
+
+        self.fork(number, work, channel, output)
+
+    def fork_for_files(self, number: int) -> None:
+        channel = self.lines.descriptors.pop(0)
+        answer = import_module(f"{_PACKAGE}.files").answer
+
+        def work() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            lines = Lines(socket.socket(fileno=channel))
+            while (request := lines.receive()) is not None:
+                lines.send(answer(request))
+
+        self.fork(number, work, channel)
+
+    def fork(self, number: int, work: Callable[[], None], *descriptors: int) -> None:
+        """Start a child that does `work` and holds nothing but its own descriptors."""
+        try:
+            pid = os.fork()
+        except OSError:  # there are as many processes as may be
+            pid = -1
+        if pid != 0:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.lines.send({"number": number, "worker": max(pid, 0)})
             return
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (self.lines.socket.detach(), self.wake, self.woken):
+            ours = (self.lines.socket.detach(), self.wake, self.woken, *self.lines.descriptors)
+            for descriptor in ours:
                 os.close(descriptor)
             os.setsid()
-            Worker(Lines(socket.socket(fileno=channel)), output, self.options).serve()
+            work()
         finally:
             os._exit(0)
 
@@ -158,138 +203,10 @@ class Zygote:
                 shutil.copytree(self.options["fonts"], config, dirs_exist_ok=True)
 
 
-class Worker:
-    def __init__(self, lines: Lines, output: int, options: dict[str, Any]) -> None:
-        self.lines = lines
-        self.output = output
-        self.options = options
-        self.pid = os.getpid()
-        # What the cells define is in the module named __main__, where pickle looks for it.
-        self.module = types.ModuleType("__main__")
-        self.zygote = sys.modules["__main__"]
-        sys.modules["__main__"] = self.module
-        self.namespace = self.module.__dict__
-        os.register_at_fork(after_in_child=self.let_go)
-
-    def let_go(self) -> None:
-        os.close(self.lines.socket.detach())
-        os.close(self.output)
-
-    def serve(self) -> None:
-        builtins.input = _no_input
-        while (cell := self.lines.receive()) is not None:
-            self.connect_output()
-            error, figures = self.run(cell)
-            if os.getpid() != self.pid:
-                os._exit(0)  # the code forked, and this is the child that came back
-            self.lines.send({"error": error, "figures": figures})
-
-    def connect_output(self) -> None:
-        """stdout and stderr are made anew for each cell: the one before may have closed them."""
-        for descriptor in (1, 2):
-            os.dup2(self.output, descriptor)
-        for name, descriptor in (("stdout", 1), ("stderr", 2)):
-            raw = io.FileIO(descriptor, "w", closefd=False)
-            buffer = io.BufferedWriter(raw)
-            text = io.TextIOWrapper(buffer, "utf-8", errors="replace", line_buffering=True)
-            setattr(sys, name, text)
-
-    def run(self, cell: dict[str, Any]) -> tuple[str | None, list[str]]:
-        try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            return self.execute(cell)
-        except KeyboardInterrupt:  # it came between the code and the report on it
-            return "KeyboardInterrupt", []
-
-    def execute(self, cell: dict[str, Any]) -> tuple[str | None, list[str]]:
-        name, source = cell["name"], cell["code"]
-        try:
-            tree = ast.parse(source, name)
-            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-            body = compile(tree, name, "exec")
-            value = None if last is None else compile(ast.Expression(last.value), name, "eval")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            return "".join(traceback.format_exception_only(error)).rstrip(), []
-        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-        error = None
-        try:
-            exec(body, self.namespace)
-            if value is not None:
-                result = eval(value, self.namespace)
-                if result is not None:
-                    print(repr(result))
-        except BaseException as caught:
-            error = describe(caught)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if os.getpid() != self.pid:
-            return error, []
-        figures, failure = self.save_figures(replay=cell["replay"])
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        return error or failure, figures
-
-    def save_figures(self, *, replay: bool) -> tuple[list[str], str | None]:
-        pyplot: Any = sys.modules.get("matplotlib.pyplot")
-        saved: list[str] = []
-        failure = None
-        try:
-            numbers: list[int] = pyplot.get_fignums() if pyplot else []
-            for number in numbers:
-                if not replay:
-                    saved.append(self.save(pyplot.figure(number)))
-                pyplot.close(number)
-        except BaseException as caught:
-            failure = describe(caught)
-            with suppress(Exception):
-                pyplot.close("all")
-        return saved, failure
-
-    def save(self, figure: Any) -> str:
-        number = 1
-        while True:
-            name = f"figure-{number}.png"
-            with suppress(FileExistsError), open(f"{self.options['out']}/{name}", "xb") as file:
-                figure.savefig(file, format="png", bbox_inches="tight")
-                return name
-            number += 1
-
-
-def _no_input(prompt: object = "") -> str:
-    raise EOFError("input() has nobody to ask here; write the value into the code")
-
-
-def describe(error: BaseException) -> str:
-    """A short traceback: the cells' own lines, and the library's last one without its folder."""
-    try:
-        report = traceback.TracebackException.from_exception(error, compact=True)
-        shorten(report, set())
-        text = "".join(report.format()).rstrip()
-    except BaseException:
-        text = type(error).__name__
-    for folder in sorted({sys.prefix, sys.base_prefix}, key=len, reverse=True):
-        text = text.replace(folder, "<python>")
-    half = _ERROR_CHARACTERS // 2
-    return text if len(text) <= 2 * half else f"{text[:half]}\n[...]\n{text[-half:]}"
-
-
-def shorten(report: traceback.TracebackException | None, seen: set[int]) -> None:
-    if report is None or id(report) in seen:
-        return
-    seen.add(id(report))
-    frames = [frame for frame in report.stack if frame.filename != "<string>"]  # this script's own
-    cells = [at for at, frame in enumerate(frames) if frame.filename.startswith("<cell ")]
-    last = cells[-1] if cells else len(frames)
-    report.stack[:] = [frames[at] for at in cells] + frames[last + 1 :][-1:]
-    for frame in report.stack:
-        for marker in ("site-packages/", "dist-packages/", "/lib/python"):
-            frame.filename = frame.filename.rpartition(marker)[2]
-    for other in (report.__cause__, report.__context__, *(report.exceptions or ())):
-        shorten(other, seen)
-
-
 def main() -> None:
-    control, options = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    control, options = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[3])
+    with open(int(sys.argv[2]), "rb") as code:
+        sys.meta_path.insert(0, Inside(json.load(code)))
     sys.argv = [""]
     Zygote(Lines(control), options).serve()
 

@@ -4,15 +4,13 @@ Folders that cannot hold a match are not entered, links are told but not followe
 ends after so many entries, whatever the tree.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import os
 import re
 from dataclasses import dataclass
 
-from chogori.chat import ToolError
-from chogori.toolbox.places import OPEN_FOLDER, kind_of, printable, size_of
+from .names import FileProblem, kind_of, printable, size_of
+from .walk import OPEN_FOLDER
 
 HIDDEN = frozenset(
     {
@@ -43,7 +41,7 @@ class Listing:
         self.entries: list[_Entry] = []
         parts = [[p for p in glob.split("/") if p not in ("", ".")] for glob in globs_of(pattern)]
         if any(".." in glob for glob in parts):
-            raise ToolError("a pattern cannot hold ..; name the folder in path")
+            raise FileProblem("a pattern cannot hold ..; name the folder in path")
         self._walk(folder, "", [_passing_stars(glob, {0}) for glob in parts], parts)
         self.entries.sort(key=lambda entry: entry.path)
 
