@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -24,11 +24,22 @@ class Answer:
     then: Literal["end", "drop", "hang"] = "end"
 
 
-class ScriptedEndpoint:
-    """Answers requests in order, the last answer for ever, and remembers what it was asked."""
+Respond = Callable[[dict[str, Any]], Answer]
+"""Makes the answer to a body."""
 
-    def __init__(self, *answers: Answer, models: Sequence[Mapping[str, Any]] = ()) -> None:
+
+class ScriptedEndpoint:
+    """Answers requests in order, the last answer for ever, or as `respond` says; and remembers what
+    it was asked."""
+
+    def __init__(
+        self,
+        *answers: Answer,
+        models: Sequence[Mapping[str, Any]] = (),
+        respond: Respond | None = None,
+    ) -> None:
         self.answers = list(answers)
+        self.respond = respond
         self.models = models
         self.bodies: list[bytes] = []
         self.headers: list[Mapping[str, str]] = []
@@ -47,7 +58,10 @@ class ScriptedEndpoint:
         self.headers.append(request.headers)
         assert request.transport is not None
         self.peers.append(request.transport.get_extra_info("peername"))
-        answer = self.answers[min(len(self.bodies), len(self.answers)) - 1]
+        if self.respond:
+            answer = self.respond(self.requests[-1])
+        else:
+            answer = self.answers[min(len(self.bodies), len(self.answers)) - 1]
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         await response.prepare(request)
         try:
@@ -71,10 +85,13 @@ class ScriptedEndpoint:
 
 @asynccontextmanager
 async def serving(
-    *answers: Answer, models: Sequence[Mapping[str, Any]] = (), port: int = 0
+    *answers: Answer,
+    models: Sequence[Mapping[str, Any]] = (),
+    port: int = 0,
+    respond: Respond | None = None,
 ) -> AsyncGenerator[ScriptedEndpoint]:
     """The endpoint, at `url`, which ends in /v1."""
-    endpoint = ScriptedEndpoint(*answers, models=models)
+    endpoint = ScriptedEndpoint(*answers, models=models, respond=respond)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/v1/chat/completions", endpoint.complete)
     app.router.add_get("/v1/models", endpoint.list_models)

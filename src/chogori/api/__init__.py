@@ -11,6 +11,7 @@ what they get wrong is put right in `repair` before anybody else sees it. May im
     keys        which key goes to which host
     wire        conversations to requests              ids         call ids that are unique
     sse         bytes to events                        fields      JSON of unknown shape
+    together    what arrived together, told together   probe       what an endpoint does with us
     repair      chunks to deltas, put right            calls       fragments to tool calls
     markers     text with markup left in it            arguments   JSON that models write
 """

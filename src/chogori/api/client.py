@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ class RemoteModel:
         self._has_answered = False
         self._reasoning_comes_apart = False
         self._tokens_per_byte = TOKENS_PER_BYTE
+        self._counted = 0
+        """Messages of the conversation that the rate was learnt from."""
 
     @property
     def profile(self) -> Profile:
@@ -161,7 +164,7 @@ class RemoteModel:
             try:
                 async with limiter.slot():
                     started = self._clock()
-                    async with self._endpoint.ask(body, wire.model) as chunks:
+                    async with aclosing(await self._endpoint.ask(body, wire.model)) as chunks:
                         async for chunk in chunks:
                             for delta in self._read(reply, chunk):
                                 if not begun:
@@ -183,6 +186,13 @@ class RemoteModel:
                     raise await self._final(failure, begun) from failure
             waited += wait
             await self._sleep(wait)
+
+    def fingerprint(
+        self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
+    ) -> str:
+        """Of the bytes that `stream` would send (`agent.request.Fingerprinted`); "" as long as the
+        model's name is still to be asked for."""
+        return self._wire.fingerprint(conversation, tools, options) if self._name else ""
 
     async def count(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> int:
         """An estimate: the bytes a request would hold, at the rate of tokens to bytes that the
@@ -211,10 +221,21 @@ class RemoteModel:
             why = "gave the reply up" if reply.is_broken else "ended its stream before the reply"
             raise Failure(StreamCut(f"{url} {why}", url=url), may_pass=True)
         deltas = reply.end()
-        size, pictures = wire.size(conversation, tools)
-        if isinstance(last := deltas[-1], Finished) and last.usage.prompt and not pictures:
-            self._tokens_per_byte = last.usage.prompt / max(size, 1)
+        if isinstance(last := deltas[-1], Finished) and last.usage.prompt:
+            self._calibrate(last.usage.prompt, wire, conversation, tools)
         return deltas
+
+    def _calibrate(
+        self, tokens: int, wire: Wire, conversation: Conversation, tools: Sequence[ToolSpec]
+    ) -> None:
+        """Learn the rate of tokens to bytes, when the conversation is well longer than it was the
+        last time, or a shorter one: to add up its sizes at each step would walk it."""
+        if self._counted <= len(conversation) <= 1.1 * self._counted + 10 and self._counted:
+            return
+        self._counted = len(conversation)
+        size, pictures = wire.size(conversation, tools)
+        if not pictures:
+            self._tokens_per_byte = tokens / max(size, 1)
 
     def _may_begin_thinking(self, options: Options) -> bool:
         """Whether content may be reasoning that the prompt began (K2.5 behind a bare server)."""

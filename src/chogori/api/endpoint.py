@@ -9,15 +9,21 @@ a model outlives any number of loops. Proxies of the environment are not used.
 from __future__ import annotations
 
 import asyncio
-import io
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
+import aiohttp.payload
+from aiohttp.abc import AbstractStreamWriter
 
 from chogori.api.failures import (
     Complaint,
@@ -25,12 +31,14 @@ from chogori.api.failures import (
     broken,
     complained,
     complaint_in,
+    may_complain,
     read_complaint,
     refusal,
 )
 from chogori.api.fields import listed, record
 from chogori.api.keys import Keys
-from chogori.api.sse import DONE, MOST_BYTES, EventReader, decode
+from chogori.api.sse import DONE, MOST_BYTES, EventReader, decode, decode_all
+from chogori.api.together import together
 from chogori.errors import ConfigError, StreamCut
 
 KeySource = Callable[[str], str | None]
@@ -96,27 +104,20 @@ class Endpoint:
             self._key, self._knows_key = key or None, True
         return self._key
 
-    @asynccontextmanager
-    async def ask(
-        self, body: bytes, model: str
-    ) -> AsyncGenerator[AsyncIterator[Mapping[str, Any] | None]]:
-        """POST /chat/completions; the chunks of the answer, with None for its end.
-
-        Raises `Failure`, from the chunks too.
-        """
-        async with (
-            self._answer("POST", "chat/completions", body, model) as response,
-            aclosing(self._chunks(response)) as chunks,
-        ):
-            yield chunks
+    async def ask(self, body: bytes, model: str) -> AsyncGenerator[Mapping[str, Any] | None]:
+        """POST /chat/completions; the chunks of the answer, with None for its end. Closing them
+        early closes the connection. Raises `Failure`, and so do the chunks."""
+        return self._chunks(await self._request("POST", "chat/completions", body, model))
 
     async def models(self) -> list[Mapping[str, Any]]:
         """GET /models. Raises `Failure`."""
-        async with self._answer("GET", "models", None, "") as response:
-            try:
-                found = decode(await response.content.read(MOST_BYTES))[0]
-            except (*_BROKEN, ValueError, IndexError):
-                raise self._cut("sent a list of models that cannot be read") from None
+        response = await self._request("GET", "models", None, "")
+        try:
+            found = decode(await response.content.read(MOST_BYTES))[0]
+        except (*_BROKEN, ValueError, IndexError):
+            raise self._cut("sent a list of models that cannot be read") from None
+        finally:
+            response.close()
         entries = listed(record(found).get("data")) or listed(record(found).get("models"))
         return [record(entry) for entry in entries]
 
@@ -127,10 +128,10 @@ class Endpoint:
         if held := self._sessions.pop(loop, None):
             await held.aclose()
 
-    @asynccontextmanager
-    async def _answer(
+    async def _request(
         self, method: str, path: str, body: bytes | None, model: str
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+    ) -> aiohttp.ClientResponse:
+        """The answer, whose body is still to be read. Raises `Failure`."""
         url = f"{self.url}/{path}"
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if self.key:
@@ -140,19 +141,19 @@ class Endpoint:
             response = await session.request(
                 method,
                 url,
-                # A stream, not bytes: aiohttp warns of bytes beyond a megabyte.
-                data=None if body is None else io.BytesIO(body),
+                data=None if body is None else _Body(body),
                 headers=headers,
                 allow_redirects=False,
             )
         except _BROKEN as error:
             raise self._broken(error, begun=False) from error
+        kind = response.headers.get("Content-Type", "")
+        if 200 <= response.status < 300 and not kind.lstrip().lower().startswith("text/html"):
+            return response
         try:
-            if not 200 <= response.status < 300 or response.content_type == "text/html":
-                raise await self._refusal(response, url, model)
-            yield response
+            raise await self._refusal(response, url, model)
         finally:
-            response.close()  # which spares the connection if all of the answer was read
+            response.close()
 
     async def _chunks(
         self, response: aiohttp.ClientResponse
@@ -171,21 +172,40 @@ class Endpoint:
                     if (size := size + len(data)) > MOST_BYTES:
                         raise ValueError(f"an answer longer than {MOST_BYTES} bytes")
                     continue
-                for event in events.feed(data):
-                    for chunk in self._read(event):
-                        yield chunk
-                        begun = True
-                        if chunk is None:
-                            await _read_last_bytes(response)
-                            return
-            for event in [b"".join(whole)] if is_json else events.close():
-                for chunk in self._read(event):
+                for chunk in self._read_all(events.feed(data)):
                     yield chunk
                     begun = True
+                    if chunk is None:
+                        await _read_last_bytes(response)
+                        return
+            for chunk in self._read_all([b"".join(whole)] if is_json else events.close()):
+                yield chunk
+                begun = True
         except _BROKEN as error:
             raise self._broken(error, begun=begun) from error
         except ValueError as error:
             raise self._cut(f"sent what cannot be read ({error})") from error
+        finally:
+            response.close()  # which spares the connection if all of the answer was read
+
+    def _read_all(self, events: Sequence[bytes]) -> Iterator[Mapping[str, Any] | None]:
+        """The chunks of several events, joined; those before one that cannot be read come first."""
+        is_over = len(events) > 1 and events[-1] == DONE
+        at_once = decode_all(events[:-1] if is_over else events) if len(events) > 1 else None
+        if at_once is not None and not any(map(may_complain, at_once)):
+            yield from together([*at_once, None] if is_over else at_once)
+            return
+        chunks: list[Mapping[str, Any] | None] = []
+        wrong: Failure | ValueError | None = None
+        for event in events:
+            try:
+                chunks += self._read(event)
+            except (Failure, ValueError) as error:
+                wrong = error
+                break
+        yield from together(chunks)
+        if wrong is not None:
+            raise wrong
 
     def _read(self, event: bytes) -> list[Mapping[str, Any] | None]:
         if event.strip() == DONE:
@@ -252,6 +272,21 @@ class Endpoint:
             timeout=timeout,
         ) as session:
             yield session
+
+
+class _Body(aiohttp.payload.Payload):
+    """A request as it is, handed over at once: a stream would be copied piece by piece, and of
+    bytes beyond a megabyte aiohttp warns."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body, content_type="application/json")
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return cast(bytes, self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(cast(bytes, self._value))
 
 
 async def _read_last_bytes(response: aiohttp.ClientResponse) -> None:

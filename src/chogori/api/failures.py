@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import aiohttp
 
@@ -68,6 +69,14 @@ class Complaint:
     def is_too_long(self) -> bool:
         """Whether it is that the conversation does not fit."""
         return bool(_TOO_LONG.search(self.kind) or _TOO_LONG.search(self.message))
+
+
+def may_complain(value: object) -> bool:
+    """Whether a JSON value is worth a closer look: it is no chunk, or might be a complaint."""
+    if type(value) is not dict:
+        return True
+    chunk = cast(dict[str, Any], value)
+    return "error" in chunk or chunk.get("object") == "error" or chunk.get("type") == "error"
 
 
 def complaint_in(value: object) -> Complaint | None:

@@ -9,6 +9,7 @@ Comments and all fields but `data` are ignored. Bytes that nothing will ever end
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -42,6 +43,8 @@ class EventReader:
         if self._after_cr:
             data = data.removeprefix(b"\n")
         events: list[bytes] = []
+        if not (self._line or self._data) and b"\r" not in data:
+            data = _take_plain(data, events)
         # bytes.splitlines, unlike that of str, knows LF, CR LF and CR alone.
         for piece in data.splitlines(keepends=True):
             self._line.append(piece.rstrip(b"\r\n"))
@@ -72,6 +75,28 @@ class EventReader:
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
+
+
+def _take_plain(data: bytes, events: list[bytes]) -> bytes:
+    """Move the events at the beginning of `data` that are one line each; returns the rest. Nearly
+    all are, and then nobody need look at lines."""
+    at = 0
+    while (end := data.find(b"\n\n", at)) >= 0:
+        if not data.startswith(b"data: ", at) or data.find(b"\n", at, end) >= 0:
+            break
+        events.append(data[at + 6 : end])
+        at = end + 2
+    return data[at:]
+
+
+def decode_all(events: Sequence[bytes]) -> list[Any] | None:
+    """The JSON values of events that are one value each, read at one stroke; None where one of
+    them is not."""
+    try:
+        values = orjson.loads(b"[" + b",".join(events) + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return values if len(values) == len(events) else None
 
 
 def decode(data: bytes) -> list[Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, cast
 
 from chogori.api.fields import dump, listed
@@ -36,6 +37,8 @@ from chogori.chat import (
 )
 from chogori.errors import ConfigError
 
+ENCODER = "chat.completions/1"
+"""What is written here and how; the number rises with every change of bytes."""
 PICTURE_TOKENS = 1024
 """What Moonshot bills for a picture of any size."""
 
@@ -54,6 +57,8 @@ class Encoded:
     full_size: int
     """Bytes, pictures not counted."""
     pictures: int
+    bare_digest: bytes
+    full_digest: bytes
 
 
 class Wire:
@@ -80,7 +85,16 @@ class Wire:
             messages.append(
                 dump({"role": "assistant", "content": options.prefill, "partial": True})
             )
-        pieces = [b'{"messages":[', b",".join(messages), b"],"]
+        if not messages:
+            return b'{"messages":[],' + self._rest(tools, options)
+        # One join copies the messages, which are nearly all of it, once.
+        messages[0] = b'{"messages":[' + messages[0]
+        messages[-1] += b"]," + self._rest(tools, options)
+        return b",".join(messages)
+
+    def _rest(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
+        """What follows the messages, to the last brace."""
+        pieces: list[bytes] = []
         extra = dict(options.extra)
         more = listed(extra.pop("tools", None))
         if tools and not more:
@@ -94,8 +108,24 @@ class Wire:
         for name, value in extra.items():
             both = isinstance(value, Mapping) and isinstance(body.get(name), dict)
             body[name] = {**body[name], **value} if both else value
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        if options.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         return b"".join([*pieces, dump(body).removeprefix(b"{")])
+
+    def fingerprint(
+        self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
+    ) -> str:
+        """Tells requests apart by their bytes: each message is hashed once, when it is encoded."""
+        encoded = conversation.encoded(self._key, self.encode)
+        start = self._reasoning_from(conversation)
+        digests = [message.bare_digest for message in encoded[:start]]
+        digests += [message.full_digest for message in encoded[start:]]
+        for at, message in unique_ids(conversation).items():
+            again = self.encode(message)
+            digests[at] = again.full_digest if at >= start else again.bare_digest
+        digests += [(options.prefill or "").encode("utf-8", "surrogatepass")]
+        digests += [self._rest(tools, options)]
+        return f"{ENCODER}:{sha256(b''.join(digests)).hexdigest()}"
 
     def size(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> tuple[int, int]:
         """Bytes of messages and tools as they would be sent, and pictures among them."""
@@ -122,6 +152,8 @@ class Wire:
             len(bare) - unseen,
             len(full) - unseen,
             len(pictures),
+            bare_digest := sha256(bare).digest(),
+            bare_digest if full is bare else sha256(full).digest(),
         )
 
     def _messages(self, conversation: Conversation) -> list[bytes]:
