@@ -12,9 +12,11 @@ from chogori.agent.guards import (
     EmptyTurns,
     Failures,
     HastyAnswer,
+    RepeatedReasoning,
     Repetition,
     UnsupportedClaims,
     canonical,
+    goes_round,
 )
 from chogori.chat import (
     Answer,
@@ -39,6 +41,7 @@ def step(
     failed: bool = False,
     evidence: Evidence | None = None,
     has_tools: bool = True,
+    reasoning: str | None = None,
 ) -> Step:
     """A step of these calls, each (arguments, output); without any, one that answers."""
     calls = [ToolCall(f"call-{n}", "look", arguments) for n, (arguments, _) in enumerate(made)]
@@ -46,7 +49,7 @@ def step(
         ToolFinished(call, content_of(output), failed, 0.0, "pure")
         for call, (_, output) in zip(calls, made, strict=True)
     ]
-    message = assistant(answer, calls=calls)
+    message = assistant(answer, reasoning=reasoning, calls=calls)
     return Step(task, message, tuple(results), evidence or Evidence(), has_tools)
 
 
@@ -135,6 +138,50 @@ def test_a_model_that_says_nothing_is_reminded_twice_and_then_stopped() -> None:
 
 def test_a_call_or_an_answer_is_no_empty_turn() -> None:
     assert not spoken(judged(EmptyTurns(), [step(("{}", "x")), step(answer="5")]))
+
+
+# Repeated reasoning
+
+LONG = "The file is not where I looked, so I have to look elsewhere, and there it may well be. " * 3
+CIRCLES = "Wait, let me think about that once more. " * 40
+VARIED = " ".join(f"Line {n} of {n * n} says {n**3}." for n in range(400))
+
+
+@pytest.mark.parametrize(
+    "stretch", ["Wait. ", "But no, 7 is prime. So 7. ", "\u7b49\u4e00\u4e0b", "\n"]
+)
+def test_reasoning_that_says_the_same_over_and_over_goes_round(stretch: str) -> None:
+    assert goes_round(stretch * (4_000 // len(stretch)))
+    assert goes_round(VARIED[:1_000] + stretch * (8_000 // len(stretch)))
+    assert not goes_round(stretch * (900 // len(stretch))), "short reasoning may stammer"
+
+
+@pytest.mark.parametrize("thought", ["", LONG, VARIED, VARIED[:3_000] * 2, VARIED * 3])
+def test_reasoning_that_goes_on_does_not_go_round(thought: str) -> None:
+    assert not goes_round(thought)
+
+
+def test_reasoning_that_goes_round_reminds_at_2_and_4_and_stops_at_6_whatever_it_calls() -> None:
+    steps = [step((f'{{"n": {n}}}', f"page {n}"), reasoning=CIRCLES) for n in range(20)]
+    assert spoken(judged(RepeatedReasoning(), steps)) == {2: Remind, 4: Remind, 6: Stop}
+
+
+def test_the_same_long_thoughts_are_stopped_where_they_bring_nothing_new() -> None:
+    steps = [step((f'{{"n": {n}}}', "nothing"), reasoning=LONG) for n in range(20)]
+    assert spoken(judged(RepeatedReasoning(), steps)) == {3: Remind, 5: Remind, 7: Stop}
+    cycle = [step((f'{{"n": {n}}}', "no"), reasoning=f"{n % 2}{LONG}") for n in range(20)]
+    assert max(spoken(judged(RepeatedReasoning(), cycle))) <= 15
+
+
+def test_the_same_thoughts_are_left_alone_where_they_bring_something_new() -> None:
+    steps = [step((f'{{"n": {n}}}', f"page {n}"), reasoning=LONG) for n in range(300)]
+    assert not spoken(judged(RepeatedReasoning(), steps))
+
+
+def test_short_thoughts_and_none_may_come_again() -> None:
+    for reasoning in (None, "", "Next file."):
+        steps = [step((f'{{"n": {n}}}', "nothing here"), reasoning=reasoning) for n in range(300)]
+        assert not spoken(judged(RepeatedReasoning(), steps))
 
 
 # Hasty answers

@@ -110,7 +110,7 @@ def test_every_event_comes_back_from_json_as_it_was(event: Any, sequence: int) -
 def test_the_golden_line() -> None:
     event = ToolFinished(ToolCall("c1", "add", "{}"), (TextPart("4"),), False, 0.5, "pure")
     assert encode(event, 7) == {
-        "version": 1,
+        "version": 2,
         "sequence": 7,
         "type": "tool_finished",
         "call": {"id": "c1", "name": "add", "arguments": "{}"},
@@ -120,6 +120,11 @@ def test_the_golden_line() -> None:
         "effect": "pure",
         "extra": {},
     }
+
+
+def test_what_version_1_wrote_is_read() -> None:
+    line = b'{"version": 1, "sequence": 4, "type": "text_delta", "text": "4"}'
+    assert from_line(line) == (4, TextDelta("4"))
 
 
 def test_an_answer_is_told_without_its_conversation() -> None:
@@ -158,7 +163,7 @@ def test_a_missing_field_keeps_its_default() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ({"version": 2, "sequence": 0, "type": "x"}, "version 2; this chogori reads up to 1"),
+        ({"version": 3, "sequence": 0, "type": "x"}, "version 3; this chogori reads up to 2"),
         ({"version": 1, "sequence": 0, "type": "nope"}, "'nope' is no type of event"),
         ({"version": 1, "sequence": 0, "type": []}, "is no type of event"),
         ({"sequence": 0}, "no version"),

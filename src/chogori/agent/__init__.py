@@ -1,13 +1,15 @@
 """A model, some tools, and the loop between them: the loop and what stands round it.
 
-Imports `chat` and `errors`. The loop is `loop.py`; budget, guards, claims and agreement
-are values, listeners and wrappers, so that it need not grow.
+Imports `chat`, `store` and `errors`. The loop is `loop.py`; budget, guards, claims, context and
+agreement are values, listeners and wrappers, so that it need not grow. A run (`run.py`) does all
+it does through its branches (`branch.py`), and has a journal, from which it can go on.
 """
 
 from chogori.agent.agent import Agent
 from chogori.agent.agreement import Agreement
 from chogori.agent.budget import Budget
 from chogori.agent.claims import Evidence
+from chogori.agent.context import Context
 from chogori.agent.guards import DEFAULT_GUARDS, Guard, Remind, Step, Stop
 from chogori.agent.toolset import ClientTool, Toolset
 
@@ -17,6 +19,7 @@ __all__ = [
     "Agreement",
     "Budget",
     "ClientTool",
+    "Context",
     "Evidence",
     "Guard",
     "Remind",

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from chogori.agent.budget import Budget, cost
+from chogori.agent.account import Account
+from chogori.agent.budget import Budget
 from chogori.agent.claims import Evidence
+from chogori.agent.context import Context
 from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
 from chogori.agent.loop import REFUSED, Approval, Leg
+from chogori.agent.run import Begin, Continue, Run, Standing, Start
 from chogori.agent.toolset import Toolset
+from chogori.agent.verbs import Verbs
+from chogori.agent.view import View
 from chogori.chat import (
     Answer,
     ChatModel,
     Content,
     Conversation,
     Event,
+    LegStarted,
     Options,
-    Part,
     RunStarted,
     Tool,
     ToolResult,
@@ -32,49 +35,7 @@ from chogori.chat import (
     text_of,
     user,
 )
-from chogori.errors import ConfigError
-
-Task = str | Part | Sequence[Part]
-
-
-class Verbs:
-    """One idea at three speeds: `ask` (blocking), `run` (await the answer), `stream` (watch)."""
-
-    __slots__ = ()
-
-    def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
-        """Run, telling each event as it happens. The last one is an `Answer` or a `Waiting`."""
-        raise NotImplementedError
-
-    def continue_(
-        self,
-        leg: Answer | Waiting,
-        message: Task | None = None,
-        *,
-        approve: Mapping[str, bool] | None = None,
-        results: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Event]:
-        """Go on where a leg ended; see `Agent.continue_`."""
-        raise NotImplementedError
-
-    def ask(self, task: Task) -> Answer:
-        """Run to the answer, blocking. For scripts; inside a coroutine use `run`."""
-        return asyncio.run(self.run(task))
-
-    async def run(self, task: Task) -> Answer:
-        """Run to the answer. Calls that need a person's yes are refused: nobody is there."""
-        events = self.stream(task)
-        while True:
-            async for event in events:
-                if isinstance(event, Answer):
-                    return event
-                if isinstance(event, Waiting):
-                    break
-            else:
-                raise AssertionError("a leg ends with an Answer or a Waiting")
-            if event.reason != "approval":
-                raise ConfigError("the run waits for results of the client's tools: use stream")
-            events = self.continue_(event, approve={call.id: False for call in event.calls})
+from chogori.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,92 +49,113 @@ class Agent(Verbs):
     options: Options = Options()
     guards: Sequence[GuardFactory] = DEFAULT_GUARDS
     approval: Approval = "ask"
+    context: Context = Context()
+    """What the model is shown of a long conversation."""
     tool_seconds: float = 600.0
     """After so long a call is given up and the model is told."""
     out: Callable[[str], Path] | None = None
     """Where the folder of a run is, by its id; made by whoever is asked."""
+    store: Store | None = None
+    """Where runs are kept, so that they can be resumed; None: nowhere."""
+    made_by: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """How to make this agent again where its parts cannot be told; part of the description."""
 
-    def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
-        begun = [system(self.instructions)] if self.instructions else []
-        conversation = Conversation([*begun, user(task)])
-        return self._leg(run_id or new_run_id(), content_of(task), conversation)
-
-    def continue_(
-        self,
-        leg: Answer | Waiting,
-        message: Task | None = None,
-        *,
-        approve: Mapping[str, bool] | None = None,
-        results: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Event]:
-        """Go on where `leg` ended: after an `Answer` with a `message`, after `Waiting` with what
-        it waits for. `approve` and `results` go by call id. Raises `ConfigError` where what is
-        given does not fit what is waited for."""
-        if isinstance(leg, Answer):
-            if message is None:
-                raise ConfigError("an answered run goes on with a message")
-            longer = leg.conversation.append(user(message))
-            return self._leg(leg.run_id, content_of(message), longer)
-        decided, given = approve or {}, results or {}
-        if missing := [c.id for c in leg.calls if c.id not in decided and c.id not in given]:
-            raise ConfigError(f"the run still waits for: {', '.join(missing)}")
-        told = {call: ToolResult(content_of(text)) for call, text in given.items()}
-        told |= {call: REFUSED for call, yes in decided.items() if not yes}
-        approved = frozenset(call for call, yes in decided.items() if yes)
-        task = next((m.content for m in leg.conversation if m.role == "user"), ())
-        return self._leg(leg.run_id, task, leg.conversation, leg, told, approved)
+    @property
+    def kept_in(self) -> Store | None:
+        return self.store
 
     def describe(self) -> dict[str, Any]:
-        """What another process rebuilds this agent from; never a secret."""
         return {
             "model": self.model.profile.spec,
-            "tools": [{**asdict(tool.spec), "path": tool.path} for tool in self.tools],
+            "tools": [
+                {**asdict(tool.spec), "effect": tool.effect, "path": tool.path}
+                for tool in self.tools
+            ],
             "instructions": self.instructions,
             "budget": asdict(self.budget),
             "options": asdict(self.options),
+            "guards": [f"{make.__module__}:{make.__qualname__}" for make in self.guards],
             "approval": self.approval,
+            "context": asdict(self.context),
+            "made_by": dict(self.made_by),
         }
 
-    async def _leg(
-        self,
-        run_id: str,
-        task: Content,
-        conversation: Conversation,
-        before: Waiting | None = None,
-        given: Mapping[str, ToolResult] | None = None,
-        approved: frozenset[str] = frozenset(),
-    ) -> AsyncIterator[Event]:
-        out = self.out(run_id) if self.out else None
+    async def drive(self, start: Start, run: Run, branch: str = "") -> AsyncIterator[Event]:
+        leg = self._leg(start, run, branch)
+        if isinstance(start, Begin):
+            names = tuple(tool.spec.name for tool in self.tools)
+            name = self.model.profile.name
+            yield RunStarted(leg.run_id, start.task, name, names, run.description)
+        else:
+            yield LegStarted(start.said, start.approve, start.results)
+        async with aclosing(cast(AsyncGenerator[Event], leg.events())) as events:
+            async for event in events:
+                yield event
+
+    def _leg(self, start: Start, run: Run, name: str) -> Leg:
+        line, before = run.branch(name), start.leg if isinstance(start, Continue) else None
+        run_id = f"{run.id}.{name}" if name else run.id
+        view, conversation = self._told(start)
+        waited = before if isinstance(before, Waiting) else None
+        toolset = Toolset(
+            (*self.tools, *view.tools()),
+            run_id,
+            line,
+            seconds=self.tool_seconds,
+            out=self.out(run_id) if self.out else None,
+        )
         leg = Leg(
             run_id=run_id,
-            task=text_of(task),
+            task=text_of(_task(start, conversation)),
             model=self.model,
-            toolset=Toolset(self.tools, run_id, seconds=self.tool_seconds, out=out),
+            toolset=toolset,
+            branch=line,
+            view=view,
             guards=[make() for make in self.guards],
             options=self.options,
             approval=self.approval,
             conversation=conversation,
             evidence=Evidence.of(conversation),
-            budget=self.budget,
-            given=given or {},
-            approved=approved,
+            account=Account(lambda: run.limits(self.budget), line.clock, self.model.profile.price),
+            standing=Standing(run, view),
         )
-        if before is None:
-            names = tuple(tool.spec.name for tool in self.tools)
-            yield RunStarted(run_id, task, self.model.profile.name, names, self.describe())
-        else:
-            leg.message = conversation[-1]
-            leg.usage, leg.steps, leg.seconds = before.usage, before.steps, before.seconds
-            leg.budget = self.budget.spend(
-                steps=before.steps,
-                usage=before.usage,
-                seconds=before.seconds,
-                dollars=cost(before.usage, self.model.profile.price) or 0.0,
-            )
-        async for event in leg.events():
-            yield event
+        if waited:
+            self._take_up(leg, waited, start)
+        return leg
+
+    def _told(self, start: Start) -> tuple[View, Conversation]:
+        """What the model is shown, and all that was said."""
+        if isinstance(start, Begin):
+            begun = [system(self.instructions)] if self.instructions else []
+            conversation = Conversation([*begun, user(start.task)])
+            return self.context.view(self.model.profile.context_tokens), conversation
+        leg = start.leg
+        said = [user(start.said)] if start.said else []
+        if isinstance(leg.standing, Standing):
+            # A copy: this leg may be given up, and the next one go on from where it began.
+            return leg.standing.shown.copy(), leg.conversation.append(*said)
+        view = self.context.view(self.model.profile.context_tokens)
+        return view, leg.conversation.append(*said)
+
+    def _take_up(self, leg: Leg, waited: Waiting, start: Start) -> None:
+        """The step that waited goes on, and what was spent before it is spent."""
+        assert isinstance(start, Continue), "only a later leg has waited"
+        refused = {call: REFUSED for call, yes in start.approve.items() if not yes}
+        given = {call: ToolResult(content_of(text)) for call, text in start.results.items()}
+        leg.given = refused | given
+        leg.approved = frozenset(call for call, yes in start.approve.items() if yes)
+        if isinstance(waited.standing, Standing):
+            leg.given = {**waited.standing.given, **leg.given}
+            leg.approved |= waited.standing.approved
+        if waited.calls:
+            leg.message = leg.conversation[-1]
+        spent = leg.account
+        spent.usage, spent.steps, spent.seconds = waited.usage, waited.steps, waited.seconds
 
 
-def new_run_id() -> str:
-    """An id that sorts by time: 20261121-231500-1f3a9c."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+def _task(start: Start, conversation: Conversation) -> Content:
+    if isinstance(start, Begin):
+        return start.task
+    if isinstance(start.leg, Answer):
+        return start.said
+    return next((m.content for m in conversation if m.role == "user"), ())

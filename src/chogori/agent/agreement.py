@@ -9,15 +9,16 @@ they are, the value is mostly hollow (0, nothing found), so a hollow value bears
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
-from chogori.agent.agent import Agent, Task, Verbs, new_run_id
+from chogori.agent.agent import Agent
 from chogori.agent.budget import Budget
 from chogori.agent.claims import claims_of
+from chogori.agent.run import Begin, Run, Start
+from chogori.agent.verbs import Verbs
 from chogori.chat import (
     Answer,
     AttemptFinished,
@@ -30,8 +31,8 @@ from chogori.chat import (
     ToolFinished,
     Usage,
     Waiting,
-    content_of,
 )
+from chogori.store import Store
 
 HINTS = (
     "Write one complete program in plain Python, without pandas or sympy, that prints the value.",
@@ -51,43 +52,45 @@ class Agreement(Verbs):
     hints: Sequence[str] = HINTS
     """How to go about each further solution; as many as there may be."""
 
-    async def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
-        run = run_id or new_run_id()
-        first = _Solution()
-        async for event in self.agent.stream(task, run_id=run):
-            first.see(event)
-            if not isinstance(event, Answer):
-                yield event
-        if first.answer is None:
+    @property
+    def kept_in(self) -> Store | None:
+        return self.agent.kept_in
+
+    def describe(self) -> dict[str, Any]:
+        return {**self.agent.describe(), "agreement": list(self.hints)}
+
+    async def drive(self, start: Start, run: Run, branch: str = "") -> AsyncIterator[Event]:
+        """What follows an earlier turn is not solved again: it would have to be solved without
+        that turn."""
+        first = _Solution(run.branch(branch).clock)
+        async with aclosing(_events(self.agent.drive(start, run, branch))) as events:
+            async for event in events:
+                first.see(event)
+                if not (isinstance(start, Begin) and isinstance(event, Answer)):
+                    yield event
+        if first.answer is None or not isinstance(start, Begin):
             return
         if first.answer.stopped_by != "answer" or not first.can_be_checked:
             yield first.answer
             return
-        async for event in self._check(first, task, run):
-            yield event
+        async with aclosing(self._check(first, start, run)) as events:
+            async for event in events:
+                yield event
 
-    async def continue_(
-        self,
-        leg: Answer | Waiting,
-        message: Task | None = None,
-        *,
-        approve: Mapping[str, bool] | None = None,
-        results: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Event]:
-        """As `Agent.continue_`. What follows an earlier turn is not solved again: it would have
-        to be solved without that turn."""
-        async for event in self.agent.continue_(leg, message, approve=approve, results=results):
-            yield event
-
-    async def _check(self, first: _Solution, task: Task, run: str) -> AsyncIterator[Event]:
+    async def _check(self, first: _Solution, start: Begin, run: Run) -> AsyncGenerator[Event]:
         found = [first]
         for number, hint in enumerate(self.hints, 2):
-            if self._left(found).ended:
+            left = self._left(found, run)
+            budget, _ = left.lease(ATTEMPT)
+            if left.ended:
                 break
-            yield AttemptStarted(number, hint)
-            again = _Solution()
-            async for event in self._attempt((task, hint, f"{run}.{number}"), again, found):
-                yield event
+            yield AttemptStarted(number, hint, budget.left)
+            again = _Solution(first.clock)
+            asked = Begin((*start.task, TextPart(f"\n\n{hint}")))
+            agent = replace(self.agent, budget=budget)
+            async with aclosing(_attempt(agent, asked, run, str(number), again, found)) as events:
+                async for event in events:
+                    yield event
             agreed = next((solution for solution in found if again.bears_out(solution)), None)
             found.append(again)
             yield AttemptFinished(number, again.value, agreed is not None)
@@ -96,41 +99,42 @@ class Agreement(Verbs):
                 return
         yield _settle(None, found)
 
-    def _left(self, found: Sequence[_Solution]) -> Budget:
+    def _left(self, found: Sequence[_Solution], run: Run) -> Budget:
         """What the solutions so far have left of the agent's budget."""
-        seconds = time.monotonic() - found[0].started
+        seconds = found[0].clock() - found[0].started
         steps = sum(solution.steps for solution in found)
-        return self.agent.budget.spend(steps=steps, usage=_used(found), seconds=seconds)
+        return run.limits(self.agent.budget).spend(steps=steps, usage=_used(found), seconds=seconds)
 
-    async def _attempt(
-        self, what: tuple[Task, str, str], again: _Solution, found: Sequence[_Solution]
-    ) -> AsyncIterator[Event]:
-        """One more solution, left as soon as it has printed what a former one came to."""
-        task, hint, run = what
-        budget, _ = self._left(found).lease(ATTEMPT)
-        agent = replace(self.agent, budget=budget)
-        parts = (*content_of(task), TextPart(f"\n\n{hint}"))
-        stream = cast(AsyncGenerator[Event], agent.stream(parts, run_id=run))
-        async with aclosing(stream) as events:
-            async for event in events:
-                again.see(event)
-                if not isinstance(event, Answer | RunStarted | Waiting):
-                    yield event
-                if isinstance(event, ToolFinished) and any(map(again.bears_out, found)):
-                    return
+
+async def _attempt(
+    agent: Agent, start: Begin, run: Run, name: str, again: _Solution, found: Sequence[_Solution]
+) -> AsyncGenerator[Event]:
+    """One more solution, left as soon as it has printed what a former one came to."""
+    async with aclosing(_events(agent.drive(start, run, name))) as events:
+        async for event in events:
+            again.see(event)
+            if not isinstance(event, Answer | RunStarted | Waiting):
+                yield event
+            if isinstance(event, ToolFinished) and any(map(again.bears_out, found)):
+                return
+
+
+def _events(told: AsyncIterator[Event]) -> AsyncGenerator[Event]:
+    return cast(AsyncGenerator[Event], told)
 
 
 class _Solution:
     """What one solution came to: its answer, and the last thing a tool brought before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.answer: Answer | None = None
         self.value = ""
         """The last line that a program printed, or "" where it is too long to be a value."""
         self.calls = self.successes = 0
         self.usage = Usage()
         self.steps = 0
-        self.started = time.monotonic()
+        self.clock = clock
+        self.started = clock()
 
     def see(self, event: Event) -> None:
         if isinstance(event, ToolFinished):
@@ -186,7 +190,7 @@ def _settle(agreed: _Solution | None, found: Sequence[_Solution]) -> Answer:
         run_id=found[0].answer.run_id if found[0].answer else answer.run_id,
         claims=claims,
         usage=_used(found),
-        seconds=time.monotonic() - found[0].started,
+        seconds=found[0].clock() - found[0].started,
     )
 
 

@@ -22,24 +22,30 @@ class Budget:
     @property
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""
-        for field in fields(self):
-            left = getattr(self, field.name)
+        for name in _LIMITS:
+            left = getattr(self, name)
             if left is not None and left <= 0:
-                return field.name.replace("_", " ")
+                return name.replace("_", " ")
         return None
+
+    @property
+    def left(self) -> dict[str, float]:
+        """Each limit that there is, and what is left of it."""
+        amounts = ((name, getattr(self, name)) for name in _LIMITS)
+        return {name: left for name, left in amounts if left is not None}
 
     def spend(
         self, *, steps: int = 0, usage: Usage = Usage(), seconds: float = 0.0, dollars: float = 0.0
     ) -> Budget:
         """What is left after this."""
-        spent: dict[str, Any] = {
-            "steps": steps,
-            "tokens": usage.prompt + usage.completion,
-            "reasoning_tokens": usage.reasoning,
-            "seconds": seconds,
-            "dollars": dollars,
-        }
-        return Budget(**{name: _less(getattr(self, name), it) for name, it in spent.items()})
+        tokens = usage.prompt + usage.completion
+        return Budget(
+            steps=_less(self.steps, steps),
+            tokens=_less(self.tokens, tokens),
+            reasoning_tokens=_less(self.reasoning_tokens, usage.reasoning),
+            seconds=_less(self.seconds, seconds),
+            dollars=_less(self.dollars, dollars),
+        )
 
     def lease(self, wanted: Budget) -> tuple[Budget, Budget]:
         """(what a branch gets, what stays here): as much of `wanted` as there is.
@@ -76,6 +82,9 @@ class Budget:
         return Budget(**sums)
 
 
+_LIMITS = tuple(field.name for field in fields(Budget))
+
+
 def cost(usage: Usage, price: Price | None) -> float | None:
     """US dollars for `usage`, or None where no price is known."""
     if price is None:
@@ -86,7 +95,7 @@ def cost(usage: Usage, price: Price | None) -> float | None:
 
 
 def _pairs(one: Budget, other: Budget) -> list[tuple[str, Any, Any]]:
-    return [(f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(one)]
+    return [(name, getattr(one, name), getattr(other, name)) for name in _LIMITS]
 
 
 def _less(limit: Any, spent: Any) -> Any:

@@ -33,6 +33,8 @@ class Evidence:
     numbers: dict[Decimal, str] = field(default_factory=dict[Decimal, str])
     """Each number, at every precision it can be rounded to, and where it came from first."""
     texts: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    unread: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """What nobody has looked up anything in so far: it is read when somebody does."""
     calls: int = 0
 
     @classmethod
@@ -52,6 +54,9 @@ class Evidence:
 
     def add(self, text: str, source: str) -> None:
         """`text` is evidence from `source`."""
+        self.unread.append((text, source))
+
+    def _read(self, text: str, source: str) -> None:
         self.texts.append((_plain(text), source))
         text = _DATE.sub(lambda date: re.sub("[-:]", " ; ", f" {date[0]} "), text)
         for written in _NUMBER.findall(text):
@@ -69,9 +74,13 @@ class Evidence:
 
     def check(self, answer: str) -> tuple[Claim, ...]:
         """Every number and quote of `answer`, with what was found for it."""
+        stated = claims_of(answer)
+        unread, self.unread = (self.unread, []) if stated else ([], self.unread)
+        for text, source in unread:
+            self._read(text, source)
         return tuple(
             Claim(text, "supported" if source else "unsupported", source)
-            for text, source in ((text, self._find(text)) for text in claims_of(answer))
+            for text, source in ((text, self._find(text)) for text in stated)
         )
 
     def _find(self, claim: str) -> str:

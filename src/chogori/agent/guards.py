@@ -6,16 +6,15 @@ never reset by its own reminders. A step that answers is sent back when a guard 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import orjson
 
 from chogori.agent.claims import Evidence, unsupported
-from chogori.chat import Message, ToolCall, ToolFinished
+from chogori.chat import Message, Options, Profile, ToolCall, ToolFinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,11 @@ class Stop:
 _WORD = re.compile(r"\w+")
 _RUN = 4
 """So many words in a row are no coincidence."""
+_LONG_THOUGHT = 240
+"""Characters. Shorter ones ("Next file.") may well come again."""
+_STRETCH = 32
+_ROUNDS_MIN = 1_000
+"""Characters: shorter reasoning is not looked into."""
 Verdict = Remind | Stop | None
 
 
@@ -79,13 +83,13 @@ class Repetition:
     name = "repetition"
 
     def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._in_a_row = 0
 
     def judge(self, step: Step) -> Verdict:
         before = self._in_a_row
         for result in step.results:
-            key = _digest(canonical(result.call), result.output)
+            key = (canonical(result.call), result.output)
             self._in_a_row = self._in_a_row + 1 if key in self._seen else 0
             self._seen.add(key)
         if self._in_a_row + 1 >= 12:
@@ -114,6 +118,37 @@ class Failures:
             return Stop("twelve calls in a row failed")
         if before < 4 <= self._in_a_row:
             return Remind("The last four calls failed. Read their errors and try another way.")
+        return None
+
+
+class RepeatedReasoning:
+    """Thoughts that go round: reasoning that says the same over and over, whatever it calls; or
+    the long thoughts of an earlier reply once more, where the step brings nothing new.
+
+    Reminds at 2 and 4 in a row, stops at 6.
+    """
+
+    name = "repeated reasoning"
+
+    def __init__(self) -> None:
+        self._thoughts: set[str] = set()
+        self._outputs: set[str] = set()
+        self._in_a_row = 0
+
+    def judge(self, step: Step) -> Verdict:
+        thought, outputs = step.message.reasoning or "", {it.output for it in step.results}
+        is_old = thought in self._thoughts and outputs <= self._outputs
+        if len(thought) >= _LONG_THOUGHT:
+            self._thoughts.add(thought)
+        self._outputs |= outputs
+        self._in_a_row = self._in_a_row + 1 if is_old or goes_round(thought) else 0
+        if self._in_a_row >= 6:
+            return Stop("the model's reasoning went round in circles six times")
+        if self._in_a_row in (2, 4):
+            return Remind(
+                "Your last thoughts repeated themselves. Say in one sentence what you know and "
+                "what is missing; then try something different, or give your answer."
+            )
         return None
 
 
@@ -177,14 +212,30 @@ class UnsupportedClaims:
         )
 
 
+def held_to(verdict: Verdict, options: Options, profile: Profile) -> Options:
+    """The options of the reply after `verdict`. A model that does not think cannot be argued into a
+    call; it can be held to one."""
+    held = isinstance(verdict, Remind) and verdict.call and profile.thinking == "off"
+    return replace(options, tool_choice="required") if held else options
+
+
 GuardFactory = Callable[[], Guard]
 DEFAULT_GUARDS: tuple[GuardFactory, ...] = (
     Repetition,
     Failures,
+    RepeatedReasoning,
     EmptyTurns,
     HastyAnswer,
     UnsupportedClaims,
 )
+
+
+def goes_round(thought: str) -> bool:
+    """Whether long reasoning says everything four times over, in any language."""
+    places = len(thought) - _STRETCH
+    if places < _ROUNDS_MIN:
+        return False
+    return 4 * len({thought[at : at + _STRETCH] for at in range(places)}) <= places
 
 
 def canonical(call: ToolCall) -> str:
@@ -194,12 +245,6 @@ def canonical(call: ToolCall) -> str:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # not JSON, or nested too deep
         arguments = call.arguments
     return f"{call.name} {arguments}"
-
-
-def _digest(*texts: str) -> bytes:
-    return hashlib.blake2b(
-        "\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16
-    ).digest()
 
 
 def _is_read_off(answer: str, task: str) -> bool:

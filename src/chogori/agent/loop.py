@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
-from chogori.agent.budget import Budget, cost
+from chogori.agent.account import Account
+from chogori.agent.branch import Asked, Branch
 from chogori.agent.claims import Evidence
-from chogori.agent.guards import Guard, Remind, Step, Stop
-from chogori.agent.reply import replies
+from chogori.agent.guards import Guard, Remind, Step, Stop, held_to
 from chogori.agent.toolset import Toolset
+from chogori.agent.view import View
 from chogori.chat import (
     Answer,
     ChatModel,
@@ -20,14 +20,17 @@ from chogori.chat import (
     Landing,
     Message,
     Options,
+    Paused,
     Reminded,
     ReplyFinished,
+    Steered,
     StepStarted,
+    StoppedBy,
     ToolCall,
     ToolFinished,
     ToolResult,
-    Usage,
     Waiting,
+    WaitsFor,
     assistant,
     content_of,
     tool_result,
@@ -36,7 +39,6 @@ from chogori.chat import (
 
 Approval = Literal["ask", "always", "never"]
 """What becomes of calls that need a person's yes: wait for it, take it as given, or refuse."""
-StoppedBy = Literal["answer", "budget", "guard"]
 REFUSED = ToolResult(content_of("a person was asked and refused this call"), failed=True)
 LAND = (
     "The budget has ended ({reason}). Give your best answer now from what you have seen, "
@@ -52,32 +54,36 @@ class Leg:
     task: str
     model: ChatModel
     toolset: Toolset
+    branch: Branch
+    view: View
     guards: Sequence[Guard]
     options: Options
     approval: Approval
     conversation: Conversation
     evidence: Evidence
-    budget: Budget
+    account: Account
+    standing: Any
     given: Mapping[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     """Results, by call id, that come from elsewhere: a client, a person who refused."""
     approved: frozenset[str] = frozenset()
-    usage: Usage = Usage()
-    steps: int = 0
-    seconds: float = 0.0
     message: Message = field(default_factory=assistant)
     """The reply of the step that is under way."""
     results: list[ToolFinished] = field(default_factory=list[ToolFinished])
-    since: float = field(default_factory=time.monotonic)
 
     async def events(self) -> AsyncIterator[Event]:
         """Everything that happens, to the end of the leg."""
         verdict: Remind | Stop | None = None
-        while not (isinstance(verdict, Stop) or self._ended()):
+        while not (isinstance(verdict, Stop) or self.account.ended()):
             if not self.message.tool_calls:
+                for heard in (said := await self._hear()):
+                    yield heard
+                if Paused() in said:
+                    yield self._waiting("person")
+                    return
                 yield self._begin_step()
-                async for event in self._reply(self._options_after(verdict)):
+                async for event in self._reply(held_to(verdict, self.options, self.model.profile)):
                     yield event
-                if self._ended() == "seconds":
+                if self.account.ended() == "seconds":
                     break
             if waiting := self._waits():
                 yield waiting
@@ -95,37 +101,41 @@ class Leg:
         async for event in self._land(verdict):
             yield event
 
-    def _ended(self) -> str | None:
-        now = time.monotonic()
-        spent, self.since = now - self.since, now
-        self.seconds += spent
-        self.budget = self.budget.spend(seconds=spent)
-        return self.budget.ended
+    async def _hear(self) -> Sequence[Steered | Paused]:
+        """What people have said since the last step; the model is told it before the next."""
+        heard = await self.branch.heard()
+        for message in [user(said.text) for said in heard if isinstance(said, Steered)]:
+            self.conversation = self.conversation.append(message)
+            self.evidence.add_message(message)
+        return heard
 
     def _begin_step(self) -> StepStarted:
-        self.steps += 1
-        self.budget = self.budget.spend(steps=1)
         self.results = []
-        return StepStarted(self.steps)
+        self.account.steps += 1
+        return StepStarted(self.account.steps, self.account.left.left)
 
-    def _options_after(self, verdict: Remind | Stop | None) -> Options:
-        """A model that does not think cannot be argued into a call; it can be held to one."""
-        held = isinstance(verdict, Remind) and verdict.call and self.model.profile.thinking == "off"
-        return replace(self.options, tool_choice="required") if held else self.options
+    async def _fit(self, options: Options, seconds: float | None) -> AsyncIterator[Event]:
+        """Bring what the model is shown up to date, within what it can hold."""
+        before, asked = self.view.spent, Asked(self.model, self.branch, seconds)
+        async for event in self.view.show(self.conversation, asked, options, self.toolset.specs):
+            yield event
+        if self.view.spent is not before:
+            self.account.usage += self.view.spent - before
 
     async def _reply(self, options: Options, landing: float | None = None) -> AsyncIterator[Event]:
-        seconds, keep = landing or self.budget.seconds, landing is not None
+        seconds, keep = landing or self.account.left.seconds, landing is not None
         specs = self.toolset.specs
-        async for event in replies(
-            self.model, self.conversation, specs, options, seconds=seconds, keep_cut=keep
+        async for event in self._fit(options, seconds):
+            yield event
+        async for event in self.branch.replies(
+            self.model, self.view.shown, specs, options, seconds=seconds, keep_cut=keep
         ):
             yield event
             if isinstance(event, ReplyFinished):
                 self.message = event.message
+                self.view.saw(event.usage, event.message)
                 self.conversation = self.conversation.append(event.message)
-                self.usage += event.usage
-                dollars = cost(event.usage, self.model.profile.price) or 0.0
-                self.budget = self.budget.spend(usage=event.usage, dollars=dollars)
+                self.account.usage += event.usage
 
     def _waits(self) -> Waiting | None:
         """Whether somebody else must act before the calls can be made."""
@@ -139,16 +149,15 @@ class Leg:
         return self._waiting("tool_results", clients) if clients else None
 
     async def _call_tools(self) -> AsyncIterator[Event]:
-        calls = self.message.tool_calls
+        calls, ended = self.message.tool_calls, dict[int, ToolFinished]()
         async for event in self.toolset.call_all(calls, self.given):
             yield event
             if isinstance(event, ToolFinished):
-                self.results.append(event)
+                ended[id(event.call)] = event
         # An id may come again in a later step: what was decided was decided for this one.
         self.given, self.approved = {}, frozenset()
-        by_call = {id(result.call): result for result in self.results}
-        ended = [by_call[id(call)] for call in calls]
-        told = [tool_result(r.call, r.content, failed=r.failed) for r in ended]
+        self.results = [ended[id(call)] for call in calls]
+        told = [tool_result(r.call, r.content, failed=r.failed) for r in self.results]
         for message in told:
             self.evidence.add_message(message)
         self.conversation = self.conversation.append(*told)
@@ -166,7 +175,7 @@ class Leg:
         return max(spoken, key=lambda pair: isinstance(pair[1], Stop), default=("", None))
 
     async def _land(self, verdict: Remind | Stop | None) -> AsyncIterator[Event]:
-        reason = verdict.reason if isinstance(verdict, Stop) else self.budget.ended or "budget"
+        reason = verdict.reason if isinstance(verdict, Stop) else self.account.ended() or "budget"
         yield Landing(reason)
         self._leave_calls()
         self.message = assistant()
@@ -189,37 +198,28 @@ class Leg:
             return ""
         return f"(no answer was reached; the last result was) {self.results[-1].output}"
 
-    def _answer(
-        self, stopped_by: Literal["answer", "budget", "guard"], missing: str = ""
-    ) -> Answer:
-        self._ended()
-        text = self.message.text.strip()
+    def _answer(self, stopped_by: StoppedBy, missing: str = "") -> Answer:
+        self.account.tick()
+        text, spent = self.message.text.strip(), self.account
         return Answer(
             text,
             self.run_id,
             stopped_by,
             self.conversation,
             self.evidence.check(text),
-            self.usage,
-            self.steps,
-            self.seconds,
-            cost(self.usage, self.model.profile.price),
+            spent.usage,
+            spent.steps,
+            spent.seconds,
+            spent.dollars,
             missing,
+            self.standing,
         )
 
-    def _waiting(
-        self, reason: Literal["approval", "tool_results"], calls: Sequence[ToolCall]
-    ) -> Waiting:
-        self._ended()
-        return Waiting(
-            reason,
-            self.run_id,
-            tuple(calls),
-            self.conversation,
-            self.usage,
-            self.steps,
-            self.seconds,
-        )
+    def _waiting(self, reason: WaitsFor, calls: Sequence[ToolCall] = ()) -> Waiting:
+        self.account.tick()
+        standing = replace(self.standing, given=self.given, approved=self.approved)
+        spent = (self.account.usage, self.account.steps, self.account.seconds, standing)
+        return Waiting(reason, self.run_id, tuple(calls), self.conversation, *spent)
 
 
 LANDING_SECONDS = 20.0

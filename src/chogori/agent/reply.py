@@ -34,19 +34,21 @@ async def replies(
     seconds: float | None,
     keep_cut: bool = False,
 ) -> AsyncGenerator[Event]:
-    """The deltas of one reply and then `ReplyFinished`. Once `seconds` are up nothing more comes;
-    with `keep_cut` what had come counts as the reply.
+    """The deltas of one reply, if `options.stream`, and then `ReplyFinished`. Once `seconds` are up
+    nothing more comes; with `keep_cut` what had come counts as the reply.
 
     A stream that is cut is dropped and asked for again, three times at most; then `StreamCut`.
     """
     started = time.monotonic()
     for attempt in range(1, RESTARTS + 2):
-        builder, first = MessageBuilder(), 0.0
+        builder, timing = MessageBuilder(), Timing(started)
         stream = model.stream(conversation, tools, options)
         try:
             async with aclosing(cast(AsyncGenerator[Delta], stream)):
-                while delta := await _next(stream, _left(seconds, started)):
-                    first = first or time.monotonic() - started
+                if not options.stream:
+                    await _take_all(stream, builder, timing, _left(seconds, started))
+                while options.stream and (delta := await _next(stream, _left(seconds, started))):
+                    timing.note()
                     builder.add(delta)
                     yield delta
                     left = _left(seconds, started)
@@ -60,8 +62,46 @@ async def replies(
                 raise
             yield ReplyRestarted(str(cut), attempt)
             continue
-        yield _finished(builder, time.monotonic() - started, first)
+        yield timing.finished(builder)
         return
+
+
+async def _take_all(
+    stream: AsyncIterator[Delta], builder: MessageBuilder, timing: Timing, seconds: float | None
+) -> None:
+    """A reply that nobody watches, within one time limit. Raises `_TimeIsUp`."""
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            async for delta in stream:
+                timing.note()
+                builder.add(delta)
+    except TimeoutError:
+        if timer.expired():
+            raise _TimeIsUp from None
+        raise
+
+
+class Timing:
+    """When a reply was asked for, and when its first delta came."""
+
+    __slots__ = ("_first", "_started")
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._first = 0.0
+
+    def note(self) -> None:
+        """A delta came."""
+        self._first = self._first or time.monotonic() - self._started
+
+    def finished(self, builder: MessageBuilder) -> ReplyFinished:
+        """The whole reply."""
+        seconds = time.monotonic() - self._started
+        usage = builder.finished.usage if builder.finished else Usage()
+        streaming = seconds - self._first
+        speed = usage.completion / streaming if usage.completion and streaming > 0.001 else 0.0
+        return ReplyFinished(builder.message, usage, seconds, self._first, speed)
 
 
 class _TimeIsUp(Exception):
@@ -74,6 +114,8 @@ def _left(seconds: float | None, started: float) -> float | None:
 
 async def _next(stream: AsyncIterator[Delta], seconds: float | None) -> Delta | None:
     """The next delta, None after the last; raises `_TimeIsUp` when none comes within `seconds`."""
+    if seconds is None:
+        return await anext(stream, None)
     timer = asyncio.timeout(seconds)
     try:
         async with timer:
@@ -82,10 +124,3 @@ async def _next(stream: AsyncIterator[Delta], seconds: float | None) -> Delta | 
         if timer.expired():
             raise _TimeIsUp from None
         raise
-
-
-def _finished(builder: MessageBuilder, seconds: float, first: float) -> ReplyFinished:
-    usage = builder.finished.usage if builder.finished else Usage()
-    streaming = seconds - first
-    speed = usage.completion / streaming if usage.completion and streaming > 0.001 else 0.0
-    return ReplyFinished(builder.message, usage, seconds, first, speed)

@@ -10,10 +10,12 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
+from chogori.agent.branch import Branch
 from chogori.agent.guards import canonical
 from chogori.chat import (
     Tool,
@@ -26,10 +28,18 @@ from chogori.chat import (
     ToolStarted,
     content_of,
 )
-from chogori.chat.tools import Effect
+from chogori.chat.tools import Effect, Restores
 from chogori.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+UNKNOWN = ToolResult(
+    content_of(
+        "the run was interrupted while this call was under way: whether it took effect is unknown, "
+        "and it was not repeated. Find out before you try it again."
+    ),
+    failed=True,
+    extra={"unknown": True},
+)
 
 
 class ClientTool:
@@ -56,7 +66,13 @@ class Toolset:
     """See the module's docstring. Raises `ConfigError` when two tools share a name."""
 
     def __init__(
-        self, tools: Iterable[Tool], run_id: str, *, seconds: float, out: Path | None = None
+        self,
+        tools: Iterable[Tool],
+        run_id: str,
+        branch: Branch,
+        *,
+        seconds: float,
+        out: Path | None = None,
     ) -> None:
         self._tools: dict[str, Tool] = {}
         for tool in tools:
@@ -66,7 +82,7 @@ class Toolset:
         self._run_id = run_id
         self._seconds = seconds
         self._out = out
-        self._occurrences: Counter[str] = Counter()
+        self._branch = branch
         self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in self._tools.values())
 
     def needing_approval(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
@@ -85,22 +101,41 @@ class Toolset:
     ) -> AsyncIterator[ToolStarted | ToolFinished]:
         """Run `calls`, telling each start and each end as it happens.
 
-        `given` holds results that came from elsewhere: a client, or a person who said no.
+        `given` holds results that came from elsewhere: a client, or a person who said no. What is
+        recorded is told before anything is done: whoever hears it may have heard enough.
         """
-        events: asyncio.Queue[ToolStarted | ToolFinished] = asyncio.Queue()
+        places = [self._place(index, call, given) for index, call in enumerate(calls)]
+        outcomes = [(it, self._branch.outcome(it.index, it.started)) for it in places]
+        for place, past in outcomes:
+            if past is not None:
+                yield place.started
+                yield past
+        left = self._do_all([place for place, past in outcomes if past is None])
+        async with aclosing(left) as events:
+            async for event in events:
+                yield event
+
+    async def _do_all(self, places: Sequence[_Place]) -> AsyncGenerator[ToolStarted | ToolFinished]:
+        if len(places) == 1:  # most steps make one call, which needs no task of its own
+            async with aclosing(self._run(places[0])) as alone:
+                async for event in alone:
+                    yield event
+            return
+        events: asyncio.Queue[ToolStarted | ToolFinished | Exception] = asyncio.Queue()
         last: dict[str, asyncio.Event] = {}
         tasks: list[asyncio.Task[None]] = []
-        for call in calls:
-            touched = self._touched(call)
+        for place in places:
+            touched = self._touched(place.call)
             done = asyncio.Event()
             before = [last[thing] for thing in touched if thing in last]
             last |= dict.fromkeys(touched, done)
-            work = self._run(call, given.get(call.id), before, done, events)
-            tasks.append(asyncio.create_task(work))
+            tasks.append(asyncio.create_task(self._run_beside(place, before, done, events)))
         try:
             ended = 0
-            while ended < len(calls):
+            while ended < len(places):
                 event = await events.get()
+                if isinstance(event, Exception):
+                    raise event
                 ended += isinstance(event, ToolFinished)
                 yield event
         finally:
@@ -108,34 +143,67 @@ class Toolset:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(
+    async def _run_beside(
         self,
-        call: ToolCall,
-        given: ToolResult | None,
+        place: _Place,
         before: Sequence[asyncio.Event],
         done: asyncio.Event,
-        events: asyncio.Queue[ToolStarted | ToolFinished],
+        events: asyncio.Queue[ToolStarted | ToolFinished | Exception],
     ) -> None:
+        """One of several calls: after those that touch the same."""
         try:
             for event in before:
                 await event.wait()
-            tool = self._tools.get(call.name)
-            effect: Effect = tool.effect if tool else "pure"
-            await events.put(ToolStarted(call, effect))
-            started = time.monotonic()
-            result = given if given is not None else await self.call(call)
-            await events.put(
-                ToolFinished(
-                    call,
-                    result.content,
-                    result.failed,
-                    time.monotonic() - started,
-                    result.effect or effect,
-                    result.extra,
-                )
-            )
+            async with aclosing(self._run(place)) as told:
+                async for event in told:
+                    events.put_nowait(event)
+        except Exception as error:  # what came of the call cannot be kept: the run ends with it
+            events.put_nowait(error)
         finally:
             done.set()
+
+    async def _run(self, place: _Place) -> AsyncGenerator[ToolStarted | ToolFinished]:
+        """One call: its intent on the disk, the deed, what came of it."""
+        is_known = place.call.name in self._tools
+        begun = self._branch.begin(place.index, place.started, is_known=is_known)
+        yield place.started
+        await self._branch.settle()
+        finished = await self._do(place, begun)
+        self._branch.finish(place.index, finished)
+        yield finished
+
+    async def _do(self, place: _Place, begun: Effect | None) -> ToolFinished:
+        started = time.monotonic()
+        self._restore(place)
+        if place.given is not None:
+            result = place.given
+        elif begun is None:
+            result = await self.call(place.call, place.context)
+        else:
+            result = await self._again(place, begun)
+        seconds = time.monotonic() - started
+        kind = result.effect or place.started.effect
+        return ToolFinished(place.call, result.content, result.failed, seconds, kind, result.extra)
+
+    def _restore(self, place: _Place) -> None:
+        """Before its first call in a run that goes on a tool is told what it was called for."""
+        if calls := self._branch.past_calls(place.call.name):
+            tool = self._tools.get(place.call.name)
+            if isinstance(tool, Restores):
+                tool.restore(calls, place.context)
+
+    async def _again(self, place: _Place, effect: Effect) -> ToolResult:
+        """A call that was begun before the run was interrupted; nobody knows what came of it."""
+        if effect == "once":
+            return UNKNOWN
+        if effect == "reconcilable":
+            tool = self._tools.get(place.call.name)
+            if tool is None:
+                return UNKNOWN
+            happened = await self._told(place.call, tool.reconcile(*place.asked))
+            if happened is not None:
+                return UNKNOWN if happened.failed else happened
+        return await self.call(place.call, place.context)
 
     def _touched(self, call: ToolCall) -> frozenset[str]:
         tool = self._tools.get(call.name)
@@ -145,14 +213,20 @@ class Toolset:
             logger.exception("tool %s cannot say what it touches", call.name)
             return frozenset({f"tool {call.name}"})
 
-    async def call(self, call: ToolCall) -> ToolResult:
+    async def call(self, call: ToolCall, context: ToolContext) -> ToolResult:
         """What `call` brings. Never raises an `Exception`."""
         tool = self._tools.get(call.name)
         if tool is None:
             return _failure(f"there is no tool {call.name!r}; there are: {', '.join(self._tools)}")
+        result = await self._told(call, tool.call(call.arguments, context))
+        assert result is not None, "a tool brings a result"
+        return result
+
+    async def _told(self, call: ToolCall, work: Awaitable[ToolResult | None]) -> ToolResult | None:
+        """What `work` brings; what goes wrong in it is told to the model."""
         try:
             async with asyncio.timeout(self._seconds):
-                return await tool.call(call.arguments, self._context(call))
+                return await work
         except ToolError as error:
             return _failure(str(error))
         except TimeoutError:
@@ -165,12 +239,36 @@ class Toolset:
             logger.exception("tool %s failed on %s", call.name, call.arguments)
             return _failure(f"{type(error).__name__}: {error}")
 
+    def _place(self, index: int, call: ToolCall, given: Mapping[str, ToolResult]) -> _Place:
+        tool = self._tools.get(call.name)
+        started = ToolStarted(call, tool.effect if tool else "pure")
+        return _Place(index, started, self._context(call), given.get(call.id))
+
     def _context(self, call: ToolCall) -> ToolContext:
         text = canonical(call)
-        self._occurrences[text] += 1
-        what = f"{self._run_id}\0{text}\0{self._occurrences[text]}"
+        occurrences = self._branch.occurrences
+        occurrences[text] += 1
+        what = f"{self._run_id}\0{text}\0{occurrences[text]}"
         key = hashlib.sha256(what.encode("utf-8", "surrogatepass")).hexdigest()
         return ToolContext(self._run_id, call, key, self._out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A call of a reply: which one it is, and what comes with it."""
+
+    index: int
+    started: ToolStarted
+    context: ToolContext
+    given: ToolResult | None
+
+    @property
+    def call(self) -> ToolCall:
+        return self.started.call
+
+    @property
+    def asked(self) -> tuple[str, ToolContext]:
+        return self.call.arguments, self.context
 
 
 def _failure(text: str) -> ToolResult:

@@ -1,12 +1,13 @@
 """Events as JSON: the versioned schema of `--json` and of kept runs.
 
-    {"version": 1, "sequence": 7, "type": "text_delta", "text": "4"}
+    {"version": 2, "sequence": 7, "type": "text_delta", "text": "4"}
 
 `type` is the event's class in snake case, and the other fields are the event's own; a part of a
 content carries its own "type" (text, image, video, file). `sequence` counts the events of a run
-from 0. The conversation of `Answer` and `Waiting` is left out, since the events hold it, and comes
-back empty. A field that a reader does not know is passed over; what an older reader must not
-misread raises `version`.
+that are kept, from 0, and stays the same however often the run is resumed or shown; what is not
+kept (deltas, `resumed`, `model_loaded`) bears the number of the event before it. The conversation
+of `Answer` and `Waiting` is left out, since the events hold it, and comes back empty. A field that
+a reader does not know is passed over; what an older reader must not misread raises `version`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from chogori.chat.messages import Message, ReasoningDelta, TextDelta, ToolCall, 
 from chogori.chat.parts import Content, FilePart, ImagePart, TextPart, VideoPart
 from chogori.errors import ConfigError
 
-VERSION = 1
+VERSION = 2
 _PARTS: dict[str, type] = {
     "text": TextPart,
     "image": ImagePart,
     "video": VideoPart,
     "file": FilePart,
 }
+_UNTOLD = ("conversation", "standing")
 _PART_NAMES = {kind: name for name, kind in _PARTS.items()}
 
 
@@ -43,7 +45,7 @@ def encode(event: Event, sequence: int) -> dict[str, Any]:
         return {"version": VERSION, "sequence": sequence, "type": kind, "text": event.text}
     told = {"version": VERSION, "sequence": sequence, "type": _name(type(event))}
     for name in _field_names(type(event)):
-        if name != "conversation":
+        if name not in _UNTOLD:
             told[name] = _plain(getattr(event, name))
     return told
 
@@ -92,14 +94,19 @@ def from_line(line: bytes | str) -> tuple[int, Event]:
     return decode(cast(dict[str, Any], told))
 
 
+def call_to_json(call: ToolCall) -> dict[str, Any]:
+    """A tool call as events hold it."""
+    return _plain(call)
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
+    kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if kind is tuple:
         return [_plain(item) for item in cast(tuple[Any, ...], value)]
-    if is_dataclass(value):
-        kind = type(value)
-        told = {name: _plain(getattr(value, name)) for name in _field_names(kind)}
-        return {"type": _PART_NAMES[kind], **told} if kind in _PART_NAMES else told
-    return value
+    if not _is_ours(kind):
+        return value
+    told = {name: _plain(getattr(value, name)) for name in _field_names(kind)}
+    return {"type": _PART_NAMES[kind], **told} if kind in _PART_NAMES else told
 
 
 def _made(kind: type, told: Mapping[str, Any]) -> Any:
@@ -108,6 +115,8 @@ def _made(kind: type, told: Mapping[str, Any]) -> Any:
     for name, required in _required(kind).items():
         if name == "conversation":
             values[name] = Conversation()
+        elif name == "standing":
+            continue
         elif name in told or required:
             read = _READ.get(name)
             values[name] = told[name] if read is None else read(told[name])
@@ -141,6 +150,7 @@ def _claims(told: list[dict[str, Any]]) -> tuple[Claim, ...]:
 # A field of one name is of one type, whichever event holds it.
 _READ: dict[str, Callable[[Any], Any]] = {
     "task": _content,
+    "said": _content,
     "content": _content,
     "message": _message,
     "usage": _usage,
@@ -150,6 +160,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "claims": _claims,
     "tools": tuple,
 }
+
+
+@cache
+def _is_ours(kind: type) -> bool:
+    return is_dataclass(kind)
 
 
 @cache

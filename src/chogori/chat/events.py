@@ -17,7 +17,7 @@ from chogori.chat.tools import Effect
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The first event of a run; a later leg begins with another of the same id."""
+    """The first event of a run."""
 
     run_id: str
     task: Content
@@ -25,6 +25,17 @@ class RunStarted:
     tools: tuple[str, ...] = ()
     agent: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The agent's description: what another process rebuilds it from."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegStarted:
+    """The run goes on after an answer, or after waiting, with what was waited for."""
+
+    said: Content = ()
+    approve: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """A person's yes or no, by call id."""
+    results: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the client's tools brought, by call id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,8 @@ class StepStarted:
     """One reply and its tools begin. Steps count from 1."""
 
     number: int
+    budget: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What is left of each limit, this step taken off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +109,48 @@ class Reminded:
 
 
 @dataclass(frozen=True, slots=True)
+class Compacted:
+    """From here on the model is shown less of the conversation; nothing of it is lost."""
+
+    policy: str
+    hidden: int
+    """Messages that are no longer shown as they were."""
+    tokens_before: int
+    tokens_after: int
+    """What a request takes up, as estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """A person spoke in the middle of a run; the model is told before its next step."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A person asked the run to stop before its next step; it waits for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run that was interrupted goes on; what was recorded before is not told again."""
+
+    run_id: str
+    step: int
+    """The step it goes on in."""
+    events: int
+    """Events that were kept of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptStarted:
     """Another, independent solution begins, to be compared with those before it."""
 
     number: int
     why: str
+    budget: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What it may use up of what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +182,17 @@ class Claim:
     """The id of the tool call whose result bears it out, or "task", or "" for none."""
 
 
+StoppedBy = Literal["answer", "budget", "guard"]
+WaitsFor = Literal["approval", "tool_results", "person"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A leg ended in an answer."""
 
     text: str
     run_id: str
-    stopped_by: Literal["answer", "budget", "guard"]
+    stopped_by: StoppedBy
     conversation: Conversation
     claims: tuple[Claim, ...] = ()
     usage: Usage = Usage()
@@ -148,24 +202,29 @@ class Answer:
     """None where no price is known."""
     missing: str = ""
     """Why it is not the whole answer: the budget that ended, the guard that stopped it."""
+    standing: Any = None
+    """What the next leg needs and nobody else does; not told, not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A leg ended because somebody else must act first. `continue_` goes on from here."""
 
-    reason: Literal["approval", "tool_results", "person"]
+    reason: WaitsFor
     run_id: str
     calls: tuple[ToolCall, ...]
     conversation: Conversation
     usage: Usage = Usage()
     steps: int = 0
     seconds: float = 0.0
+    standing: Any = None
+    """As in `Answer`."""
 
 
 Event = (
     Delta
     | RunStarted
+    | LegStarted
     | ModelLoaded
     | StepStarted
     | ReplyRestarted
@@ -173,6 +232,10 @@ Event = (
     | ToolStarted
     | ToolFinished
     | Reminded
+    | Compacted
+    | Steered
+    | Paused
+    | Resumed
     | AttemptStarted
     | AttemptFinished
     | Landing

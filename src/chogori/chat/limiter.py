@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 
@@ -37,12 +37,22 @@ class FixedLimiter:
         self._clock = clock
         self._closed_until = 0.0
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        async with self._slots:
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        return _Slot(self)
+
+    async def enter(self) -> None:
+        """Wait for a turn. `leave` gives it back."""
+        await self._slots.acquire()
+        try:
             while (wait := self._closed_until - self._clock()) > 0:
                 await asyncio.sleep(wait)
-            yield
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def leave(self) -> None:
+        """Give a turn back."""
+        self._slots.release()
 
     def refused(self, status: int, retry_after_seconds: float | None) -> None:
         if retry_after_seconds:
@@ -50,3 +60,18 @@ class FixedLimiter:
 
     def answered(self, first_token_seconds: float) -> None:
         """Nothing to learn: the width is fixed."""
+
+
+class _Slot(AbstractAsyncContextManager[None]):
+    """A turn. A class of its own: one is held for every request."""
+
+    __slots__ = ("_limiter",)
+
+    def __init__(self, limiter: FixedLimiter) -> None:
+        self._limiter = limiter
+
+    async def __aenter__(self) -> None:
+        await self._limiter.enter()
+
+    async def __aexit__(self, *why: object) -> None:
+        self._limiter.leave()

@@ -99,6 +99,14 @@ class Usage:
             self.cached + other.cached,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt - other.prompt,
+            self.completion - other.completion,
+            self.reasoning - other.reasoning,
+            self.cached - other.cached,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:

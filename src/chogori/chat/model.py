@@ -62,6 +62,9 @@ class Options:
     thinking: bool | None = None
     effort: str | None = None
     """How hard to think, in the model's own word ("low", "high", ...)."""
+    stream: bool = True
+    """Whether the reply comes as it is written. False, where nobody watches, costs least: an
+    endpoint then sends it whole, and says nothing until then."""
     cache_key: str | None = None
     """Requests that share a prefix share a key; some endpoints route by it."""
     user: str | None = None

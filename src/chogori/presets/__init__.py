@@ -6,5 +6,6 @@ May import every room but `apps`. The environment is read in `apps` and handed i
 from chogori.presets.assistant import assistant
 from chogori.presets.load import load
 from chogori.presets.models import KNOWN_MODELS, KnownModel, find_model, pull
+from chogori.presets.rebuild import rebuild
 
-__all__ = ["KNOWN_MODELS", "KnownModel", "assistant", "find_model", "load", "pull"]
+__all__ = ["KNOWN_MODELS", "KnownModel", "assistant", "find_model", "load", "pull", "rebuild"]

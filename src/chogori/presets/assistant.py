@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from chogori.agent import Agent, Agreement, Budget
-from chogori.agent.agent import Verbs
+from chogori.agent import Agent, Agreement, Budget, Context
+from chogori.agent.context import ContextPolicy
 from chogori.agent.loop import Approval
+from chogori.agent.verbs import Verbs
 from chogori.chat import ChatModel, Options, Tool
 from chogori.presets.mentions import Mentions
-from chogori.toolbox.programs import Programs, launcher_or_refusal
+from chogori.store import Store
+from chogori.toolbox.programs import launcher_or_refusal, program_tools
 
 INSTRUCTIONS = (Path(__file__).parent / "instructions.md").read_text(encoding="utf-8").strip()
 CUE = (
@@ -37,14 +39,17 @@ async def assistant(
     budget: Budget | None = None,
     options: Options = Options(),
     approval: Approval = "ask",
+    context: Context | None = None,
+    store: Store | None = None,
 ) -> AsyncGenerator[Verbs]:
     """An agent with its tools, for as long as the context lasts.
 
     `runs` is where each run's own folder is made; `workspace` is the user's folder, which tools
     may change only with `write`. Raises `SandboxUnavailable` where nothing confines the tools,
-    unless `unsafe` says that nothing need.
+    unless `unsafe` says that nothing need. Runs are kept in `store`, if there is one; `rebuild`
+    makes the same assistant again for them.
     """
-    from chogori.toolbox import McpServer, Places, file_tools
+    from chogori.toolbox import McpServer, Reach, Sandboxes, file_tools
 
     launcher = await launcher_or_refusal(unsafe=unsafe)
 
@@ -53,17 +58,16 @@ async def assistant(
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    places = Places(workspace, out, write)
     async with AsyncExitStack() as stack:
-        programs = Programs(workspace, out, write=write, launcher=launcher)
-        stack.push_async_callback(programs.aclose)
-        offered = [*programs.tools(), *file_tools(places), *tools]
+        sandboxes = Sandboxes(Reach(workspace, out, write), launcher)
+        stack.push_async_callback(sandboxes.aclose)
+        offered = [*program_tools(sandboxes), *file_tools(sandboxes), *tools]
         if web:
             from chogori.toolbox.web import fetch_tool  # aiohttp takes its time
 
-            offered.append(fetch_tool(allow_hosts=allow_hosts, places=places))
+            offered.append(fetch_tool(allow_hosts=allow_hosts))
         for command in mcp:
-            server = McpServer(command, allow_read_only=allow_read_only, places=places)
+            server = McpServer(command, allow_read_only=allow_read_only)
             await stack.enter_async_context(server)
             offered += server.tools(taken=[tool.spec.name for tool in offered])
         agent = Agent(
@@ -73,10 +77,27 @@ async def assistant(
             budget=budget or Budget(),
             options=options,
             approval=approval,
+            context=context or Context(policy=_policy(model)),
             out=out,
+            store=store,
+            made_by={
+                "preset": "assistant",
+                "workspace": None if workspace is None else str(workspace),
+                "write": write,
+                "unsafe": unsafe,
+                "web": web,
+                "allow_hosts": list(allow_hosts),
+                "mcp": list(mcp),
+                "allow_read_only": allow_read_only,
+            },
         )
         checked = Agreement(agent) if model.profile.agreement > 1 else agent
         yield Mentions(checked, workspace, "" if model.profile.native_tools else CUE)
+
+
+def _policy(model: ChatModel) -> ContextPolicy:
+    """A small model is not given one more tool, whose description it would read every time."""
+    return "hide_tool_results" if model.profile.native_tools else "none"
 
 
 def _instructions(model: ChatModel, workspace: Path | None, *, write: bool) -> str:

@@ -8,14 +8,18 @@ Nothing else in the folder is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from chogori.agent import Agent, Agreement
-from chogori.agent.agent import Task, Verbs
 from chogori.agent.guards import could_be_settled
-from chogori.chat import Answer, Event, RunStarted, TextPart, Waiting, content_of, text_of
+from chogori.agent.run import Begin, Run, Start
+from chogori.agent.verbs import Verbs
+from chogori.chat import Content, Event, LegStarted, RunStarted, TextPart, text_of
+from chogori.store import Store
 
 SHOWN_CHARS = 360
 LINE_CHARS = 200
@@ -37,31 +41,43 @@ class Mentions(Verbs):
     cue: str = ""
     """What a small model is told after a task that takes more than reading what is shown."""
 
-    async def stream(self, task: Task, *, run_id: str | None = None) -> AsyncIterator[Event]:
-        """As `Verbs.stream`; the task is told as it was asked."""
-        async for event in self.agent.stream(self._shown(task), run_id=run_id):
-            yield replace(event, task=content_of(task)) if isinstance(event, RunStarted) else event
+    @property
+    def kept_in(self) -> Store | None:
+        return self.agent.kept_in
 
-    def continue_(
-        self,
-        leg: Answer | Waiting,
-        message: Task | None = None,
-        *,
-        approve: Mapping[str, bool] | None = None,
-        results: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Event]:
-        told = None if message is None else self._shown(message)
-        return self.agent.continue_(leg, told, approve=approve, results=results)
+    def describe(self) -> dict[str, Any]:
+        return self.agent.describe()
 
-    def _shown(self, task: Task) -> Task:
-        content = content_of(task)
+    async def drive(self, start: Start, run: Run, branch: str = "") -> AsyncIterator[Event]:
+        """What is said is told as it was said; the model is shown more."""
+        asked = start.task if isinstance(start, Begin) else start.said
+        shown = await run.branch(branch).noted("shown", lambda: self._shown(asked))
+        content = (*asked, *(TextPart(text) for text in shown))
+        more = (
+            replace(start, task=content)
+            if isinstance(start, Begin)
+            else replace(start, said=content)
+        )
+        events = cast(AsyncGenerator[Event], self.agent.drive(more, run, branch))
+        async with aclosing(events) as told:
+            async for event in told:
+                match event:
+                    case RunStarted():
+                        yield replace(event, task=asked)
+                    case LegStarted():
+                        yield replace(event, said=asked)
+                    case _:
+                        yield event
+
+    async def _shown(self, content: Content) -> list[str]:
+        """The beginnings of the files that `content` names, and the cue where one is due."""
         text = text_of(content)
         named = self._named(text)
         shown = [told for name, path in named if (told := preview(path, name))]
         is_all_there = bool(named) and all(path.stat().st_size <= WHOLE_BYTES for _, path in named)
         if self.cue and could_be_settled(text) and not is_all_there:
             shown.append(self.cue)
-        return (*content, *(TextPart(f"\n\n{told}") for told in shown))
+        return [f"\n\n{told}" for told in shown]
 
     def _named(self, text: str) -> list[tuple[str, Path]]:
         if self.workspace is None:

@@ -16,6 +16,7 @@ import ast
 import asyncio
 import hashlib
 import re
+import secrets
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +49,8 @@ from chogori.engine.gguf.llama import Llama
 from chogori.engine.gguf.prompt import Turn, turns
 from chogori.engine.gguf.reader import Block, Reader
 
+ENCODER = "gguf/1"
+"""How a request is put together here; the number rises when that changes."""
 REDRAWS = 2
 RETRIES = 2
 """So many failures in a row are followed by another call; after one more the model may give up."""
@@ -79,8 +82,11 @@ class GgufModel:
         failed = _failed_lately(conversation)
         if 0 < len(failed) <= RETRIES and options.tool_choice == "auto":
             options = replace(options, tool_choice="required")
+        if options.seed is None:  # drawn here, so that it can be told
+            options = replace(options, seed=secrets.randbelow(2**31))
         request = self._request(told, options, grammar_for(tools, options))
-        draft = _Draft(extra={"load_seconds": llama.load_seconds})
+        known = {"weights": self.weights, "seed": options.seed}
+        draft = _Draft(extra={"load_seconds": llama.load_seconds, **known})
         async for piece in draft.pieces(llama.complete(request)):
             for delta in reader.feed(piece):
                 yield delta
@@ -98,6 +104,19 @@ class GgufModel:
             call = _call(block, allowed, conversation)
             yield ToolCallDelta(0, call.id, call.name, call.arguments)
         yield draft.finished("tool_calls" if block else None)
+
+    @property
+    def weights(self) -> str:
+        """Which weights answer: the file's name, and how long it is."""
+        return f"{self.path.name} ({self.path.stat().st_size} bytes)"
+
+    def fingerprint(
+        self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
+    ) -> str:
+        """Of what llama.cpp would be asked (`agent.request.Fingerprinted`)."""
+        request = self._request(turns(conversation, tools), options, grammar_for(tools, options))
+        text = orjson.dumps(request, option=orjson.OPT_SORT_KEYS, default=str)
+        return f"{ENCODER}:{hashlib.sha256(text).hexdigest()}"
 
     async def count(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> int:
         llama = await self._load()

@@ -1,0 +1,333 @@
+"""The journal of a run: what happened, in the run's own words, on the append-only log of `store`.
+
+A record is a small JSON object and, apart from it, a blob with whatever a person wrote or a model
+or a tool said: deleting the blob (`redact`) leaves the chain whole. Every record of an event says
+
+    {"type": "tool_finished", "at": 1795312345.1, "branch": "2", "clock": [3.1, 3.4], ...}
+
+`at` is the time of day, for people. `branch` is missing for the run's own line. `clock` holds what
+the loop read from its clock since the record before, so that a run that is driven again decides as
+it did. Calls are named by their place (the reply of the branch, and which call of it). Deltas are
+not kept. Records that are no events: noted, reply_cut, resumed, stopped, rewarded, forked.
+
+Records are gathered and written together; `settle` returns once they are on the disk, and whatever
+depends on them waits for it: a tool for the record of its intent, a request for all before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import orjson
+
+from chogori.chat import Event
+from chogori.chat.event_json import VERSION, decode, encode
+from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
+from chogori.store import Lease, Record, Store, Transaction, blobs, inbox, leases, logs, verify
+
+KIND = "run"
+LEASE_SECONDS = 30.0
+_PUBLIC = frozenset({"usage", "effect", "stopped_by", "guard", "policy", "budget", "model"})
+"""Fields that are told beside the numbers; all others are in the blob."""
+NOTES = ("salted", "resumed", "stopped", "abandoned", "rewarded", "removed", "forked")
+"""Records that are nothing that the run did. What it does need not follow one when it is driven
+again, so none holds what its clock said."""
+_HEAD = ("version", "sequence", "type")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record, read back."""
+
+    sequence: int
+    type: str
+    at: float
+    branch: str
+    fields: Mapping[str, Any]
+    """Public and private ones; without the private ones where `redacted`."""
+    redacted: bool = False
+
+    @classmethod
+    def of(cls, record: logs.Entry, contents: Mapping[bytes, bytes]) -> Entry:
+        """A record of the log, `contents` holding its blobs. Raises `RunDamaged`."""
+        return _entry(record, contents)
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Of a call: the reply of the branch, and which call of it."""
+        return self.fields["turn"], self.fields["index"]
+
+    def event(self, **more: Any) -> Event:
+        """The event that was recorded. Raises `RunDamaged`."""
+        told = {"version": VERSION, "sequence": self.sequence, "type": self.type}
+        try:
+            return decode({**told, **self.fields, **more})[1]
+        except ConfigError as error:
+            what = "was redacted" if self.redacted else f"cannot be read: {error}"
+            raise RunDamaged(f"record {self.sequence} of the run {what}") from error
+
+
+class Journal:
+    """One run's, open for writing: whoever holds it drives the run. `close` it."""
+
+    def __init__(
+        self,
+        store: Store,
+        run_id: str,
+        lease: Lease,
+        *,
+        count: int = 0,
+        posted: Sequence[inbox.Message] = (),
+        parent: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """The log of a run that has no records is made with the first."""
+        self._store = store
+        self._run_id = run_id
+        self._lease = lease
+        self._parent = parent
+        self._now = now
+        self._gathered: list[Record] = []
+        self._owes = False
+        """Whether anything but the beginning of a step is gathered."""
+        self._written: asyncio.Future[list[inbox.Message]] | None = None
+        self._heartbeat = asyncio.create_task(self._beat())
+        self.count = count
+        """Records, those included that are still gathered."""
+        self.salt = secrets.token_bytes(16)
+        """What the hashes of the run's requests are salted with; deleted with what was said."""
+        self._posted: list[inbox.Message] = []
+        self._known = self._acted_on = self._taken = 0
+        """Numbers of messages: the last that is known, acted on, and taken out of the inbox."""
+        self._receive(posted)
+        self.readings: deque[float] = deque()
+        """What the clock of the run said in the past, for a run that is driven again."""
+        self._read: list[float] = []
+        self._last: float | None = None
+        self._shift = 0.0
+
+    @classmethod
+    async def begin(cls, store: Store, run_id: str, *, parent: str | None = None) -> Journal:
+        """A new one. Raises `ConfigError` where there is a run of that id."""
+
+        def work(tx: Transaction) -> Lease:
+            if logs.find(tx, run_id) is not None:
+                raise ConfigError(f"there is a run {run_id} already: resume it, or name another id")
+            return leases.acquire(tx, lease_name(run_id), LEASE_SECONDS)
+
+        return cls(store, run_id, await store.write(work), parent=parent)
+
+    @classmethod
+    async def reopen(cls, store: Store, run_id: str) -> Journal:
+        """That of a run that exists. Raises `RunNotFound`, and `LeaseHeld` where somebody else
+        drives the run."""
+
+        def work(tx: Transaction) -> tuple[int, Lease, list[inbox.Message]]:
+            found = logs.find(tx, run_id)
+            if found is None:
+                raise not_found(run_id)
+            lease = leases.acquire(tx, lease_name(run_id), LEASE_SECONDS)
+            return found.count, lease, inbox.waiting(tx, run_id)
+
+        count, lease, posted = await store.write(work)
+        return cls(store, run_id, lease, count=count, posted=posted)
+
+    async def close(self) -> None:
+        """Write what is gathered, and let the run go."""
+        self._heartbeat.cancel()
+        await asyncio.gather(self._heartbeat, return_exceptions=True)
+        self.flush()
+        lease = self._lease
+        released = self._store.submit(lambda tx: leases.release(tx, lease))
+        try:
+            await self.settle()
+        finally:
+            await released
+
+    def clock(self) -> float:
+        """Seconds since some time or other, the time left out when nobody drove the run."""
+        if self.readings:
+            self._last = self.readings.popleft()
+            return self._last
+        now = time.monotonic()
+        if self._last is not None:
+            self._shift, self._last = self._last - now, None
+        self._read.append(now + self._shift)
+        return self._read[-1]
+
+    def add(
+        self, type: str, public: Mapping[str, Any], private: Mapping[str, Any] | None = None
+    ) -> int:
+        """Gather a record; returns its number."""
+        body: dict[str, Any] = {"type": type, "at": round(self._now(), 3), **public}
+        if self._read and type not in NOTES:
+            body["clock"], self._read = self._read, []
+        self._gathered.append(Record(dump(body), (dump(private),) if private else ()))
+        self._owes |= type != "step_started"
+        self.count += 1
+        return self.count - 1
+
+    def copy(self, records: Sequence[Record]) -> None:
+        """Gather records of another run as they are."""
+        self._gathered += records
+        self._owes = True
+        self.count += len(records)
+
+    def add_event(
+        self, event: Event, public: Mapping[str, Any] = {}, *, without: Sequence[str] = ()
+    ) -> int:
+        """Gather the record of an event, `public` said beside it and some of its fields not."""
+        told = encode(event, 0)
+        type = told["type"]
+        for name in (*_HEAD, *without):
+            del told[name]
+        open_ = {name: value for name, value in told.items() if _is_public(name, value)}
+        private = {name: value for name, value in told.items() if name not in open_}
+        return self.add(type, {**open_, **public}, private)
+
+    def flush(self) -> None:
+        """Have what is gathered written, without waiting for it."""
+        if not self._gathered:
+            return
+        records, self._gathered, self._owes = self._gathered, [], False
+        run_id, lease, known = self._run_id, self._lease, self._known
+        first, parent = self.count - len(records), self._parent
+        acted_on = self._acted_on if self._acted_on > self._taken else 0
+        self._taken = self._acted_on
+
+        def work(tx: Transaction) -> list[inbox.Message]:
+            if first == 0:
+                logs.create(tx, run_id, KIND, parent)
+            appended = logs.append(tx, run_id, records, lease)
+            if appended.sequence != first:
+                raise StoreError(
+                    f"records of the run {run_id} could not be written, so what follows them is "
+                    "not written either; chogori runs resume goes on from what is there"
+                )
+            if acted_on:
+                inbox.take(tx, run_id, acted_on)
+            return inbox.waiting(tx, run_id, known) if appended.posted > known else []
+
+        self._written = self._store.submit(work)
+        self._written.add_done_callback(self._heard)
+
+    async def say(self, text: str) -> None:
+        """A person says something here, as others do from elsewhere."""
+        run_id, body = self._run_id, dump({"text": text})
+        number = await self._store.write(lambda tx: inbox.post(tx, run_id, body))
+        self._receive([inbox.Message(number, body)])
+
+    @property
+    def said(self) -> list[Mapping[str, Any]]:
+        """What people have said to this run since it last heard them: {"text"}, {"pause"}, or
+        {"call", "yes"}, which is meant for the waiting that it was said in."""
+        return [orjson.loads(message.body) for message in self._posted]
+
+    def hear(self) -> list[Mapping[str, Any]]:
+        """`said`, and from now on that counts as heard. Whatever is made of it is to be added
+        before the next flush: with that it is taken out of the inbox."""
+        said = self.said
+        if self._posted:
+            self._acted_on = self._posted[-1].number
+        self._posted = []
+        return said
+
+    def _heard(self, written: asyncio.Future[list[inbox.Message]]) -> None:
+        if not written.cancelled() and written.exception() is None:
+            self._receive(written.result())
+
+    def _receive(self, messages: Sequence[inbox.Message]) -> None:
+        new = [message for message in messages if message.number > self._known]
+        if new:
+            self._posted += new
+            self._known = new[-1].number
+
+    async def settle(self, *, steps: bool = True) -> None:
+        """Wait until everything that was added is on the disk. Without `steps` the beginning of a
+        step, which can begin again, may be left for the next time. Raises `StoreError`."""
+        if steps or self._owes:
+            self.flush()
+        written = self._written  # another may flush while this waits
+        if written is not None:
+            if not written.done():
+                # Several may wait for the same commit: one that is cancelled must not end it.
+                await asyncio.shield(written)
+            written.result()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            renew = partial(leases.renew, lease=self._lease, seconds=LEASE_SECONDS)
+            self._lease = await self._store.write(renew)
+
+
+async def read(store: Store, run_id: str, *, verified: bool = False) -> list[Entry]:
+    """The records of a run, in order; `verified`: they are those that were written. Raises
+    `RunNotFound` and `RunDamaged`."""
+
+    def work(tx: Transaction) -> tuple[list[logs.Entry], Mapping[bytes, bytes]]:
+        if logs.find(tx, run_id) is None:
+            raise not_found(run_id)
+        if verified and (problem := verify(tx, run_id).problem):
+            raise RunDamaged(f"the run {run_id} was changed after it was written: {problem}")
+        return logs.entries(tx, run_id), blobs.contents_of(tx, run_id)
+
+    found, contents = await store.read(work)
+    return [_entry(entry, contents) for entry in found]
+
+
+def clock_of(past: Sequence[Entry]) -> deque[float]:
+    """What the clock of a run said."""
+    return deque(t for entry in past for t in entry.fields.get("clock", ()))
+
+
+def not_found(run_id: str) -> RunNotFound:
+    """There is no such run."""
+    return RunNotFound(f"there is no run {run_id!r} here; see: chogori runs list")
+
+
+def dump(value: Any) -> bytes:
+    """JSON; whatever the value holds, it can be written."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a lone surrogate, a number beyond 64 bits, an object of an adapter's own
+        return json.dumps(value, default=str, skipkeys=True, sort_keys=True).encode()
+
+
+def load(text: bytes) -> dict[str, Any]:
+    """What `dump` wrote."""
+    try:
+        return cast(dict[str, Any], orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return cast(dict[str, Any], json.loads(text))
+
+
+def _is_public(name: str, value: Any) -> bool:
+    return name in _PUBLIC or isinstance(value, bool | int | float) or value is None
+
+
+def lease_name(run_id: str) -> str:
+    """What whoever drives the run holds."""
+    return f"{KIND} {run_id}"
+
+
+def _entry(entry: logs.Entry, contents: Mapping[bytes, bytes]) -> Entry:
+    try:
+        fields, kept = load(entry.body), [contents.get(address) for address in entry.blobs]
+        for content in kept:
+            fields |= load(content) if content is not None else {}
+        type, at, branch = fields.pop("type"), fields.pop("at"), fields.pop("branch", "")
+        return Entry(entry.sequence, type, at, branch, fields, None in kept)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunDamaged(
+            f"record {entry.sequence} of the run is damaged ({error}); "
+            "chogori runs verify says more"
+        ) from error

@@ -1,0 +1,290 @@
+"""The runs that are kept in a store: found, told again, spoken to, branched, deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Container, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chogori.agent.journal import KIND, Entry, Journal, dump, lease_name, not_found, read
+from chogori.agent.run import is_event, new_run_id, without_abandoned
+from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, Waiting, text_of
+from chogori.chat.event_json import call_to_json
+from chogori.errors import ConfigError, RunDamaged, RunNotFound
+from chogori.store import Log, Record, Store, Transaction, Verdict, blobs, inbox, leases, logs
+from chogori.store import verify as verify_log
+from chogori.store.owners import may_live
+
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A run in one line."""
+
+    id: str
+    model: str
+    state: str
+    """answered, budget, guard, waiting, running, stopped, unfinished, or deleted."""
+    steps: int
+    seconds: float
+    question: str
+    parent: str | None = None
+
+
+async def find(store: Store, wanted: str) -> str:
+    """The id that `wanted` means: an id, the beginning of just one, or "last".
+
+    Raises `RunNotFound`."""
+    there = await store.read(lambda tx: logs.newest(tx, KIND))
+    if wanted == "last":
+        for log in there:
+            if (await summary(store, log)).state != "deleted":
+                return log.name
+    found = [log.name for log in there]
+    fitting = [id for id in found if id.startswith(wanted)] if _ID.fullmatch(wanted) else []
+    if wanted in fitting or len(fitting) == 1:
+        return wanted if wanted in fitting else fitting[0]
+    if fitting:
+        raise RunNotFound(f"{wanted!r} begins {len(fitting)} runs: {', '.join(fitting[:5])}")
+    raise not_found(wanted)
+
+
+async def newest(store: Store, number: int) -> list[Kept]:
+    """The newest runs, newest first."""
+    found = await store.read(lambda tx: logs.newest(tx, KIND, number))
+    return [await summary(store, log) for log in found]
+
+
+async def summary(store: Store, log: Log) -> Kept:
+    """A run in one line; reads its first records and its last."""
+
+    def work(tx: Transaction) -> tuple[list[logs.Entry], dict[bytes, bytes], bool]:
+        first = logs.entries(tx, log.name, limit=4)
+        last = logs.entries(tx, log.name, after=max(3, log.count - 7))
+        wanted = {address for entry in (*first, *last) for address in entry.blobs}
+        found = {it: blobs.content_of(tx, log.name, it) for it in wanted}
+        held = leases.holder(tx, lease_name(log.name))
+        is_driven = held is not None and held.until > tx.now and may_live(held.owner)
+        return [*first, *last], {k: v for k, v in found.items() if v is not None}, is_driven
+
+    records, contents, is_driven = await store.read(work)
+    try:
+        told = [Entry.of(record, contents) for record in records]
+    except RunDamaged:
+        return Kept(log.name, "?", "damaged", 0, 0.0, "", log.parent)
+    begun = next((entry for entry in told if entry.type == "run_started"), None)
+    state, steps, seconds = _state(told)
+    if is_driven:
+        state = "running"
+    model = "?" if begun is None else str(begun.fields.get("model", "?"))
+    return Kept(log.name, model, state, steps, seconds, _question(begun), log.parent)
+
+
+def _question(begun: Entry | None) -> str:
+    if begun is None:
+        return ""
+    if begun.redacted:
+        return "(deleted)"
+    started = begun.event()
+    assert isinstance(started, RunStarted), "it was recorded as one"
+    return " ".join(text_of(started.task).split())
+
+
+def _state(told: Sequence[Entry]) -> tuple[str, int, float]:
+    ends = ("answer", "waiting", "stopped", "leg_started", "removed")
+    last = next((entry for entry in reversed(told) if entry.type in ends), None)
+    match last.type if last else "":
+        case "answer" | "waiting":
+            assert last is not None, "it has a type"
+            fields = last.fields
+            why = fields.get("stopped_by", "waiting")
+            return ("answered" if why == "answer" else why), fields["steps"], fields["seconds"]
+        case "stopped":
+            return "stopped", 0, 0.0
+        case "removed":
+            return "deleted", 0, 0.0
+        case _:
+            return "unfinished", 0, 0.0
+
+
+async def events(store: Store, run_id: str) -> AsyncIterator[tuple[int, Event] | RunDamaged]:
+    """The events of a run under their numbers; for one that cannot be read, what is wrong."""
+    number = 0
+    calls: dict[tuple[str, int], tuple[ToolCall, ...]] = {}
+    for entry in await read(store, run_id):
+        if not is_event(entry):
+            continue
+        try:
+            event = _event(entry, calls)
+            if isinstance(event, ReplyFinished):
+                calls[entry.branch, entry.fields["turn"]] = event.message.tool_calls
+            yield number, event
+        except RunDamaged as error:
+            yield error
+        number += 1
+
+
+def _event(entry: Entry, calls: dict[tuple[str, int], tuple[ToolCall, ...]]) -> Event:
+    if entry.type not in ("tool_started", "tool_finished"):
+        return entry.event()
+    turn, index = entry.place
+    made = calls.get((entry.branch, turn), ())
+    call = made[index] if index < len(made) else ToolCall("?", entry.fields["tool"], "{}")
+    return entry.event(call=call_to_json(call))
+
+
+async def began(store: Store, run_id: str) -> RunStarted:
+    """How a run began: its task, and the agent's description. Raises `RunNotFound` and
+    `RunDamaged`."""
+    for entry in await read(store, run_id):
+        if entry.type == "run_started":
+            event = entry.event()
+            assert isinstance(event, RunStarted), "it was recorded as one"
+            return event
+    raise RunDamaged(f"{run_id} stopped before it had begun; there is nothing to go on with")
+
+
+async def count(store: Store, run_id: str) -> int:
+    """How many events of a run are kept."""
+    return sum(map(is_event, await read(store, run_id)))
+
+
+async def why_stopped(store: Store, run_id: str) -> str:
+    """What stopped a run that came to no end, or ""."""
+    ends = ("answer", "waiting", "stopped")
+    told = [entry for entry in await read(store, run_id) if entry.type in ends]
+    if not told or told[-1].type != "stopped":
+        return ""
+    return str(told[-1].fields.get("why", ""))
+
+
+async def verify(store: Store, run_id: str, head: str | None = None) -> Verdict:
+    """Whether the records are those that were written; `head` is a hash that was noted before."""
+    return await store.read(lambda tx: verify_log(tx, run_id, head))
+
+
+async def steer(store: Store, run_id: str, text: str) -> None:
+    """Tell the model of a run something, before its next step. Raises `RunNotFound`."""
+    await _post(store, run_id, {"text": text})
+
+
+async def pause(store: Store, run_id: str) -> None:
+    """Have a run stop before its next step, until it is resumed. Raises `RunNotFound`."""
+    await _post(store, run_id, {"pause": True})
+
+
+async def decide(store: Store, run_id: str, call_id: str, *, yes: bool) -> None:
+    """Approve or refuse a call that a run waits with. Raises `ConfigError` and `RunNotFound`."""
+    waits = await waiting(store, run_id)
+    asked = [call.id for call in waits.calls] if waits and waits.reason == "approval" else []
+    if call_id not in asked:
+        what = f"it waits for: {', '.join(asked)}" if asked else "it waits for no approval"
+        raise ConfigError(f"{run_id} has no call {call_id!r} to decide about; {what}")
+    await _post(store, run_id, {"call": call_id, "yes": yes})
+
+
+async def waiting(store: Store, run_id: str) -> Waiting | None:
+    """What a run waits for, if it does."""
+    told = list(filter(is_event, await read(store, run_id)))
+    last = told[-1].event() if told and told[-1].type == "waiting" else None
+    return last if isinstance(last, Waiting) else None
+
+
+async def _post(store: Store, run_id: str, message: dict[str, Any]) -> None:
+    def work(tx: Transaction) -> None:
+        if logs.find(tx, run_id) is None:
+            raise not_found(run_id)
+        inbox.post(tx, run_id, dump(message))
+
+    await store.write(work)
+
+
+async def reward(store: Store, run_id: str, value: float, source: str = "") -> None:
+    """Record how good a run was, for whoever learns from it. Raises `LeaseHeld` while it runs."""
+    journal = await Journal.reopen(store, run_id)
+    journal.add("rewarded", {"value": value}, {"source": source} if source else None)
+    await journal.close()
+
+
+async def redact(store: Store, run_id: str, event: int | None = None) -> None:
+    """Delete what was said in one event of a run, or in all of them; the chain stays valid, but
+    the run can no longer be resumed. Raises `LeaseHeld` while it runs, and `RunNotFound`."""
+    journal = await Journal.reopen(store, run_id)
+    try:
+        records = [] if event is None else await _records_of(store, run_id, event)
+        if event is None:
+            journal.add("removed", {})
+            await journal.settle()
+
+        def work(tx: Transaction) -> None:
+            if event is None:
+                blobs.remove_all(tx, run_id)
+            for address in (address for record in records for address in record.blobs):
+                blobs.remove(tx, run_id, address)
+
+        await store.write(work)
+    finally:
+        await journal.close()
+
+
+async def _records_of(store: Store, run_id: str, event: int) -> list[logs.Entry]:
+    """The record of the event of that number, and that of the salt: with the salt gone, the hashes
+    of requests cannot tell what the event said."""
+    past = await read(store, run_id)
+    told = [entry for entry in past if is_event(entry)]
+    if not 0 <= event < len(told):
+        raise ConfigError(f"{run_id} has no event {event}; it has {len(told)}, from 0")
+    wanted = {told[event].sequence, *(e.sequence for e in past if e.type == "salted")}
+    return [
+        entry
+        for entry in await store.read(lambda tx: logs.entries(tx, run_id))
+        if entry.sequence in wanted
+    ]
+
+
+async def fork(store: Store, run_id: str, *, at: int) -> str:
+    """A new run that has done what this one did, up to the end of step `at`; returns its id.
+
+    It is a child of this one. Raises `RunNotFound` and `ConfigError`."""
+    past = without_abandoned(await read(store, run_id))
+    begins = _steps(past)
+    if not 0 <= at <= len(begins):
+        raise ConfigError(f"{run_id} has {len(begins)} steps; fork it at one of them, or at 0")
+    after = begins[at - 1] if at else -1
+    # What ends a step: the next one, or the next leg; an answer in between belongs to it.
+    ends = sorted([*begins, *(e.sequence for e in past if e.type == "leg_started")])
+    end = next((sequence for sequence in ends if sequence > after), past[-1].sequence + 1)
+    wanted = {entry.sequence for entry in past if entry.sequence < end}
+    kept = await store.read(lambda tx: _copies(tx, run_id, wanted))
+    id = new_run_id()
+    journal = await Journal.begin(store, id, parent=run_id)
+    try:
+        journal.add("forked", {"run": run_id, "step": at, "records": end})
+        journal.copy(kept)
+    finally:
+        await journal.close()
+    return id
+
+
+def _steps(past: Sequence[Entry]) -> list[int]:
+    """Where the steps of a run begin, those of its attempts apart."""
+    begins: list[int] = []
+    is_attempt = False
+    for entry in past:
+        is_attempt = entry.type == "attempt_started" or (
+            is_attempt and entry.type != "attempt_finished"
+        )
+        if entry.type == "step_started" and not is_attempt:
+            begins.append(entry.sequence)
+    return begins
+
+
+def _copies(tx: Transaction, run_id: str, wanted: Container[int]) -> list[Record]:
+    contents = blobs.contents_of(tx, run_id)
+    return [
+        Record(entry.body, tuple(contents[address] for address in entry.blobs))
+        for entry in logs.entries(tx, run_id)
+        if entry.sequence in wanted
+    ]

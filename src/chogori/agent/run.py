@@ -1,0 +1,369 @@
+"""One run while somebody drives it: its id, its branches, its journal, and what is told of it.
+
+A run that was interrupted is driven again, from its start, through the same code; its branches hand
+back what was recorded, so nothing is asked or done twice, and whoever listens hears of it only from
+where the records end.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast, get_args
+
+from chogori.agent.branch import Branch, Mark, RecordedBranch
+from chogori.agent.budget import Budget
+from chogori.agent.changes import changes
+from chogori.agent.journal import NOTES, Entry, Journal, clock_of, read
+from chogori.chat import (
+    Answer,
+    Content,
+    Delta,
+    Event,
+    LegStarted,
+    ModelLoaded,
+    Paused,
+    ReplyFinished,
+    ReplyRestarted,
+    Resumed,
+    RunStarted,
+    Steered,
+    StepStarted,
+    ToolFinished,
+    ToolResult,
+    ToolStarted,
+    Waiting,
+)
+from chogori.chat.event_json import encode
+from chogori.errors import ConfigError, RunChanged, RunDamaged, StoreError
+from chogori.store import Store
+
+_STREAMED: tuple[type, ...] = get_args(Delta)
+_UNTOLD = (*_STREAMED, ReplyRestarted, ModelLoaded)
+"""Events that need not come again when a run is driven again."""
+_BY_BRANCHES = (ReplyFinished, ToolStarted, ToolFinished, Steered, Paused)
+"""Events that are recorded by the branch they happen in."""
+_NO_STOPS = (GeneratorExit, RunChanged, RunDamaged)
+"""What ends a leg and is not recorded: nobody looks on any more, or the records do not fit."""
+_BY_CHANCE = ("reply_restarted", "model_loaded")
+"""Events that need not come again when a run is driven again."""
+_IN_BRANCHES = ("tool_started", "tool_finished", "steered", "paused", "noted")
+_NOTES = (*NOTES, "reply_cut")
+"""Records about a run that are no events of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first leg of a run."""
+
+    task: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """A later leg: what it goes on from, and with what."""
+
+    leg: Answer | Waiting
+    said: Content = ()
+    approve: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """A person's yes or no, by call id."""
+    results: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the client's tools brought, by call id."""
+
+
+Start = Begin | Continue
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a leg left its run, for the next one."""
+
+    run: Run
+    shown: Any
+    """What the model was shown of the conversation (`context.View`)."""
+    given: Mapping[str, ToolResult] = field(default_factory=dict[str, ToolResult])
+    """Results that calls of the step that waits have already, by call id."""
+    approved: frozenset[str] = frozenset()
+    """Calls of that step that a person has said yes to."""
+
+
+class Run:
+    """See the module's docstring. `close` it when a leg has ended."""
+
+    def __init__(
+        self,
+        id: str,
+        description: Mapping[str, Any],
+        journal: Journal | None = None,
+        past: Sequence[Entry] = (),
+        *,
+        strict: bool = True,
+    ) -> None:
+        """`description` is what another process rebuilds the agent from. `past` is what the
+        journal holds; where that does not fit what is done now `RunChanged` is raised, if
+        `strict`."""
+        self.id = id
+        self.description = description
+        self.journal = journal
+        self.past = without_abandoned(past)
+        self._strict = strict
+        self._branches: dict[str, Branch] = {}
+        self._told = deque(entry for entry in self.past if _is_told(entry))
+        self._recalled: dict[int, Event] = {}
+        """Events of the past that a branch has handed back, by their identity."""
+        self.goes_on = bool(past)
+        """Whether it was interrupted, and has not come to where it was yet."""
+        self.ended: Answer | Waiting | None = None
+        """The end of the last leg."""
+        self._began_with: Budget | None = None
+        self._step = 0
+        self._salt = b""
+        self._count = self._count_at_end = 0
+        self._at_end: dict[str, Mark] = {}
+        """Where the branches stood when the last leg ended."""
+        self.kept = sum(map(is_event, past))
+        """Events so far, those that are streamed apart; the number of the next one."""
+
+    @classmethod
+    async def begin(
+        cls, store: Store, id: str, description: Mapping[str, Any], *, parent: str | None = None
+    ) -> Run:
+        """A run that is new. Raises `ConfigError` where there is one of that id."""
+        return cls(id, description, await Journal.begin(store, id, parent=parent))
+
+    @classmethod
+    async def reopen(
+        cls, store: Store, id: str, description: Mapping[str, Any], *, strict: bool = True
+    ) -> Run:
+        """A run that has begun. Raises `RunNotFound`, `RunDamaged`, `RunChanged` if `strict`, and
+        `LeaseHeld` where somebody else drives it; nothing is changed then."""
+        past = await read(store, id, verified=True)
+        run = cls(id, description, None, past, strict=strict)
+        began = cast(RunStarted, run.starts()[0])
+        if strict and (found := changes(began.agent, description)):
+            raise RunChanged(
+                f"since the run {id} began, {'; '.join(found)}. "
+                "--accept-changes goes on all the same"
+            )
+        run.journal = await Journal.reopen(store, id)
+        if run.journal.count != len(past):
+            await run.journal.close()
+            raise ConfigError(f"the run {id} has gone on just now, elsewhere; try again")
+        run.journal.readings = clock_of(run.past)
+        run.journal.salt = salt_of(past)
+        return run
+
+    async def go_on(self, store: Store, leg: Answer | Waiting) -> None:
+        """Take it up again after `leg`. Raises `ConfigError` if it has gone on meanwhile."""
+        journal = await Journal.reopen(store, self.id)
+        if journal.count != self._count or leg is not self.ended:
+            await journal.close()
+            raise ConfigError(
+                f"the run {self.id} has gone on since: chogori runs resume {self.id} "
+                "goes on from where it is now"
+            )
+        self.journal = journal
+        journal.salt = self._salt
+        for branch in self.recorded:
+            branch.journal = journal
+        if self._count != self._count_at_end:  # what came after the leg was stopped, and is left
+            journal.add("abandoned", {"from": self._count_at_end})
+            for name, branch in self._branches.items():
+                branch.back_to(self._at_end.get(name, (0, Counter(), 0)))
+
+    def limits(self, budget: Budget) -> Budget:
+        """What a leg may use up: what it began with as long as it is driven again, then `budget`,
+        which whoever resumes a run may have made larger."""
+        if not self.is_past:
+            return budget
+        if self._began_with is None:
+            self._began_with = Budget(**cast(RunStarted, self.starts()[0]).agent["budget"])
+        return self._began_with
+
+    def branch(self, name: str = "") -> Branch:
+        """The line of the run that is called so; "" is the run's own."""
+        if name not in self._branches:
+            self._branches[name] = self._made(name)
+        return self._branches[name]
+
+    def _made(self, name: str) -> Branch:
+        if self.journal is None:
+            return Branch(name)
+        past = [entry for entry in self.past if entry.branch == name]
+        return RecordedBranch(
+            name,
+            self.journal,
+            past,
+            recalls=lambda event: self._recalled.update({id(event): event}),
+            is_past=lambda: self.is_past,
+            strict=self._strict,
+        )
+
+    @property
+    def recorded(self) -> list[RecordedBranch]:
+        """The branches so far, where they are recorded."""
+        return [each for each in self._branches.values() if isinstance(each, RecordedBranch)]
+
+    @property
+    def is_past(self) -> bool:
+        """Whether more is to come that happened already."""
+        return bool(self._told)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the last leg of the past came to no end."""
+        legs = sum(entry.type in ("run_started", "leg_started") for entry in self.past)
+        return legs > sum(entry.type in ("answer", "waiting") for entry in self.past)
+
+    async def say(self, text: str) -> None:
+        """A person says something that takes effect at the next step."""
+        if self.journal is not None:
+            await self.journal.say(text)
+
+    def left_for(self, leg: Answer | Waiting, said: Content) -> Continue | None:
+        """The leg that begins with what people have left for a run that ended so, if any does."""
+        if isinstance(leg, Answer):
+            return Continue(leg, said) if said else None
+        if leg.reason == "person":
+            return Continue(leg, said)
+        said_here = self.journal.said if self.journal else []
+        decided = {it["call"]: bool(it["yes"]) for it in said_here if "call" in it}
+        if leg.reason != "approval" or any(call.id not in decided for call in leg.calls):
+            return None
+        return Continue(leg, approve={call.id: decided[call.id] for call in leg.calls})
+
+    async def listen(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event]:
+        """`events`, recorded; those that were told before are not told again. When an answer is
+        told, everything is on the disk."""
+        async with aclosing(cast(AsyncGenerator[Event], events)) as told:
+            async for event in told:
+                was_past = self._was_past(event)
+                if isinstance(event, Answer | Waiting):
+                    self.ended = event
+                if was_past:
+                    continue
+                if self.goes_on:
+                    self.goes_on = False
+                    yield self._resumed()
+                await self._keep(event)
+                yield event
+
+    def _resumed(self) -> Resumed:
+        if self.journal:
+            self.journal.add("resumed", {"step": self._step})
+        return Resumed(self.id, self._step, self.kept)
+
+    def _was_past(self, event: Event) -> bool:
+        """Whether it is of the past: no reply of that is streamed. What was recorded before must
+        be the same now."""
+        if isinstance(event, StepStarted):
+            self._step = event.number
+        if isinstance(event, _BY_BRANCHES):
+            return self._recalled.pop(id(event), None) is not None
+        if not self._told or isinstance(event, _UNTOLD):
+            return False
+        entry = self._told.popleft()
+        if self._strict and not _is_same(entry, event):
+            raise RunChanged(
+                f"the run took another way than it did: event {entry.sequence} was "
+                f"{entry.type}, and now it is {encode(event, 0)['type']}. Something that "
+                "decides the run has changed; --accept-changes goes on all the same"
+            )
+        return True
+
+    async def _keep(self, event: Event) -> None:
+        """Record what no branch has recorded."""
+        if isinstance(event, _STREAMED):
+            return
+        self.kept += 1
+        if self.journal is not None and not isinstance(event, _BY_BRANCHES):
+            self.journal.add_event(event)
+        if self.journal is not None and isinstance(event, RunStarted):
+            self.journal.add("salted", {}, {"salt": self.journal.salt.hex()})
+        if isinstance(event, Answer | Waiting):
+            await self.branch().settle()
+
+    async def close(self, why: BaseException | None = None) -> None:
+        """Write what is gathered, and let the run go; `why` is what stopped it."""
+        if (journal := self.journal) is None:
+            return
+        if why is not None and journal.count and not isinstance(why, _NO_STOPS):
+            journal.add("stopped", {}, {"why": f"{type(why).__name__}: {why}".strip(": ")})
+        self.journal, self._count, self._salt = None, journal.count, journal.salt
+        if why is None:
+            self._count_at_end = journal.count
+            self._at_end = {name: branch.mark() for name, branch in self._branches.items()}
+        try:
+            await journal.close()
+        except StoreError:
+            if why is None:  # else it says the same, or what came before is what matters
+                raise
+
+    def starts(self) -> list[RunStarted | LegStarted]:
+        """How the legs of the past began. Raises `RunDamaged`."""
+        begun = [e.event() for e in self.past if e.type in ("run_started", "leg_started")]
+        if not begun or not isinstance(begun[0], RunStarted):
+            raise RunDamaged(f"the journal of {self.id} does not tell how the run began")
+        return cast(list[RunStarted | LegStarted], begun)
+
+
+@asynccontextmanager
+async def closing(run: Run) -> AsyncGenerator[None]:
+    """Closes `run` at the end, however it comes."""
+    try:
+        yield
+    except BaseException as error:
+        await run.close(error)
+        raise
+    else:
+        await run.close()
+
+
+def new_run_id() -> str:
+    """An id that sorts by time: 20261121-231500-1f3a9c."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def is_event(entry: Entry) -> bool:
+    """Whether it is an event of the run, which views are told and which has a number."""
+    return entry.type not in (*_NOTES, "noted") and "aside" not in entry.fields
+
+
+def _is_told(entry: Entry) -> bool:
+    """Whether it is an event that comes again, in the same order, when the run is driven again."""
+    elsewhere = (*_NOTES, *_BY_CHANCE, *_IN_BRANCHES, "reply_finished")
+    return entry.type not in elsewhere
+
+
+def _is_same(entry: Entry, event: Event) -> bool:
+    if isinstance(event, RunStarted):  # whether the agent has changed was looked at before
+        return entry.type == "run_started"
+    # A fork has events of the run that it is a branch of, and a budget may be made larger.
+    apart: dict[str, Any] = {"run_id": "", "budget": {}}
+    return encode(entry.event(), 0) | apart == encode(event, 0) | apart
+
+
+def without_abandoned(past: Sequence[Entry]) -> list[Entry]:
+    """The records of a run without the legs that were stopped and then left: the person went on
+    from before them."""
+    kept: list[Entry] = []
+    for entry in past:
+        if entry.type == "abandoned":
+            kept = [each for each in kept if each.sequence < entry.fields["from"]]
+        else:
+            kept.append(entry)
+    return kept
+
+
+def salt_of(past: Sequence[Entry]) -> bytes:
+    """What the hashes of a run's requests are salted with. Raises `RunDamaged`."""
+    found = next((entry for entry in past if entry.type == "salted"), None)
+    if found is None:
+        return b""
+    if found.redacted:
+        raise RunDamaged("what was said in the run was deleted, so it cannot be driven again")
+    return bytes.fromhex(found.fields["salt"])

@@ -1,0 +1,109 @@
+"""Makes an agent again from the description that its run began with (`Verbs.describe`).
+
+Another process needs nothing else: the model is named by its spec, tools by their import paths, and
+the assistant of `chogori ask` by what it was made with. What cannot be had again is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from chogori.agent import Agent, Agreement, Budget, Context
+from chogori.agent.verbs import Verbs
+from chogori.chat import AllowedTools, ChatModel, JsonFormat, NamedTool, Options, Tool
+from chogori.errors import RunChanged
+from chogori.presets.assistant import assistant
+from chogori.store import Store
+
+
+@asynccontextmanager
+async def rebuild(
+    description: Mapping[str, Any],
+    model: ChatModel,
+    *,
+    store: Store,
+    runs: Path,
+    budget: Budget | None = None,
+) -> AsyncGenerator[Verbs]:
+    """The agent, for as long as the context lasts; `runs` is where the folders of runs are, and
+    `budget` replaces what the run had. Raises `RunChanged` naming what cannot be had again."""
+    allowed = budget or Budget(**description["budget"])
+    made_by: dict[str, Any] = dict(description["made_by"])
+    if made_by.pop("preset", None) == "assistant":
+        workspace = made_by.pop("workspace")
+        if workspace is not None and not Path(workspace).is_dir():
+            raise RunChanged(f"the folder {workspace}, which the run works in, is not there now")
+        async with assistant(
+            model,
+            runs=runs,
+            workspace=None if workspace is None else Path(workspace),
+            budget=allowed,
+            options=options_of(description["options"]),
+            approval=description["approval"],
+            context=Context(**description["context"]),
+            store=store,
+            **made_by,
+        ) as verbs:
+            yield verbs
+        return
+    agent = Agent(
+        model,
+        [_tool(told) for told in description["tools"]],
+        description["instructions"],
+        allowed,
+        options_of(description["options"]),
+        [_named(path, "guard") for path in description["guards"]],
+        description["approval"],
+        Context(**description["context"]),
+        store=store,
+    )
+    hints = description.get("agreement")
+    yield agent if hints is None else Agreement(agent, hints)
+
+
+def options_of(told: Mapping[str, Any]) -> Options:
+    """Options, from what `asdict` made of them."""
+    choice, wanted = told["tool_choice"], told["response_format"]
+    if isinstance(choice, Mapping):
+        named = cast(Mapping[str, Any], choice)
+        choice = (
+            NamedTool(named["name"])
+            if "name" in named
+            else AllowedTools(tuple(named["names"]), named["required"])
+        )
+    values: dict[str, Any] = {
+        **told,
+        "tool_choice": choice,
+        "response_format": None if wanted is None else JsonFormat(**wanted),
+        "stop": tuple(told["stop"]),
+    }
+    return Options(**values)
+
+
+def _tool(told: Mapping[str, Any]) -> Tool:
+    if not told["path"]:
+        raise RunChanged(
+            f"the tool {told['name']!r} cannot be imported: it was made inside a function; resume "
+            "the run from the program that made it, with agent.resume"
+        )
+    found = _named(told["path"], f"tool {told['name']!r}")
+    if not hasattr(found, "spec"):
+        raise RunChanged(f"what {told['path']} names is no tool now ({type(found).__name__})")
+    return found
+
+
+def _named(path: str, what: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        raise RunChanged(
+            f"the {what} cannot be imported from {path}: {error}; is its folder on PYTHONPATH?"
+        ) from error
+    return cast(Callable[..., Any], found)
