@@ -70,6 +70,30 @@ class Cli:
         assert "Traceback" not in out + err, "a person is never shown a traceback"
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
+    def start(self, *arguments: str) -> Started:
+        """Start `chogori` with `--json`, away from any terminal."""
+        return Started([str(CHOGORI), *arguments, "--json"], self.work, self.environ)
+
+    def told(self, *arguments: str) -> list[dict[str, Any]]:
+        """The lines of JSON that a command prints which ends well."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def kept(self, run: str = "last") -> list[dict[str, Any]]:
+        """The events of a run that are kept."""
+        return self.told("runs", "show", run, "--json")
+
+    def states(self) -> list[str]:
+        """How the kept runs stand, newest first."""
+        lines = self.run("runs", "list").stdout.splitlines()[1:]
+        return [line.split()[2] for line in lines]
+
+    def files(self) -> dict[str, bytes]:
+        """Everything in the data folder."""
+        paths = sorted(path for path in self.data.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.data)): path.read_bytes() for path in paths}
+
     def on_terminal(self, *arguments: str) -> Terminal:
         """Start `chogori` on a terminal of its own."""
         return Terminal([str(CHOGORI), *arguments], self.work, self.environ)
@@ -78,6 +102,74 @@ class Cli:
         """The ids of the kept runs."""
         folder = self.data / "runs"
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+class Started:
+    """A command under way, read event by event."""
+
+    def __init__(self, command: list[str], folder: Path, environ: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.told: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        self.until("run_started")
+        return self.told[0]["run_id"]
+
+    def until(self, type: str, number: int = 1) -> dict[str, Any]:
+        """Read until there are so many events of a type; returns the last of them."""
+        assert self._process.stdout is not None, "it is a pipe"
+        found = sum(event["type"] == type for event in self.told)
+        while found < number:
+            line = self._process.stdout.readline()
+            assert line, f"it ended without {type}: {self._stderr()}"
+            self.told.append(json.loads(line))
+            found += self.told[-1]["type"] == type
+        return self.told[-1]
+
+    def kill(self) -> None:
+        """SIGKILL: nothing can be written any more."""
+        self._process.kill()
+        self._process.communicate()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; returns the exit code and the standard error."""
+        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
+        self.told += [json.loads(line) for line in out.splitlines()]
+        return self._process.returncode, err.decode()
+
+    def _stderr(self) -> str:
+        return self._process.communicate()[1].decode()
+
+
+class Signal:
+    """A named pipe: a program in the sandbox tells the test how far it has come."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def wait(self) -> None:
+        """Wait until somebody has written to it."""
+        assert select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0], "nobody came so far"
+        os.read(self._descriptor, 4_096)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class Terminal:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_harness import Cli
 
-from chogori.chat import Answer, Finished, MessageBuilder, ReplyFinished, RunStarted
+from chogori.chat import Answer, RunStarted
 from chogori.chat.event_json import from_line
 
 PYTHON = {"name": "python", "arguments": {"code": "print(6 * 7)"}}
@@ -73,35 +73,41 @@ def test_ask_shows_the_run_in_plain_lines_and_keeps_it(cli: Cli) -> None:
     for expected in ("What is 6 * 7?", "│ I will compute it. Then I will answer.", *lines[1:]):
         assert expected in again.stdout
     assert cli.data.stat().st_mode & 0o777 == 0o700
-    assert (cli.data / "runs" / run / "events.jsonl").stat().st_mode & 0o777 == 0o600
+    assert (cli.data / "chogori.db").stat().st_mode & 0o777 == 0o600
+    assert (cli.data / "seal.key").stat().st_mode & 0o777 == 0o600
+
+
+DELTAS = ("text_delta", "reasoning_delta", "tool_call_delta", "finished")
 
 
 def test_json_prints_events_and_nothing_else(cli: Cli) -> None:
     done = cli.run("ask", "--json", "--model", cli.script(*FORTY_TWO), "What is 6 * 7?")
     events = [from_line(line) for line in done.stdout.splitlines()]
-    assert [sequence for sequence, _ in events] == list(range(len(events)))
     assert isinstance(events[0][1], RunStarted)
     assert isinstance(events[-1][1], Answer)
     assert done.stderr == ""
-    kept = cli.run("runs", "show", "last", "--json").stdout.splitlines()
-    told = dict(events)
-    for sequence, event in map(from_line, kept):
-        assert type(told[sequence]) is type(event), "a number means the same event in both"
-    assert [type(from_line(line)[1]) for line in kept].count(Finished) == 2
 
 
-def test_the_kept_deltas_fold_into_the_kept_replies(cli: Cli) -> None:
-    text = "Many words. " * 500
-    cli.run("ask", "-q", "--model", cli.script({"content": text, "reasoning": "r"}), "a")
-    kept = cli.run("runs", "show", "last", "--json").stdout.splitlines()
-    builder = MessageBuilder()
-    for _, event in map(from_line, kept):
-        if isinstance(event, ReplyFinished):
-            assert event.message.text == builder.message.text == text
-            break
-        if type(event).__name__.endswith("Delta") or isinstance(event, Finished):
-            builder.add(event)  # pyright: ignore[reportArgumentType]
-    assert len(kept) < 40, "deltas are kept joined"
+def test_what_is_kept_is_what_was_told_without_the_deltas_and_under_the_same_numbers(
+    cli: Cli,
+) -> None:
+    told = cli.told("ask", "--json", "--model", cli.script(*FORTY_TWO), "What is 6 * 7?")
+    kept = cli.kept()
+    assert kept == [event for event in told if event["type"] not in DELTAS]
+    assert [event["sequence"] for event in kept] == list(range(len(kept)))
+    numbers = [event["sequence"] for event in told]
+    assert numbers == sorted(numbers), "a delta bears the number of the event before it"
+    assert {event["type"] for event in told} & set(DELTAS)
+
+
+def test_what_the_model_is_shown_of_a_long_run_is_chosen_and_kept_with_the_run(cli: Cli) -> None:
+    spec = cli.script({"content": "Yes.", "repeat": True})
+    told = cli.told("ask", "--json", "--context", "summary:9000", "--model", spec, "Hi")
+    assert told[0]["agent"]["context"] == {"policy": "summary", "tokens": 9_000}
+    for wrong in ("nope", "summary:many"):
+        done = cli.run("ask", "--context", wrong, "--model", spec, "Hi")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert wrong.partition(":")[0] in done.stderr
 
 
 def test_quiet_prints_the_answer_alone(cli: Cli) -> None:
@@ -132,8 +138,8 @@ def test_exit_3_when_the_budget_ended(cli: Cli) -> None:
         (["ask", "Hi"], "the model 'local' is not here yet; run: chogori models pull local"),
         (["chat"], "the model 'local' is not here yet; run: chogori models pull local"),
         (["ask", "--model", "nope", "Hi"], "'nope' is no model; expected local, smollm2"),
-        (["ask", "--model", "gguf:nope.gguf", "Hi"], "there is no model file at nope.gguf"),
-        (["ask", "--model", "scripted:nope", "Hi"], "no script at nope"),
+        (["ask", "--model", "gguf:nope.gguf", "Hi"], "work/nope.gguf"),
+        (["ask", "--model", "scripted:nope", "Hi"], "work/nope: No such file"),
         (["ask", "--model", "http://127.0.0.1:9/v1#m", "Hi"], "http://127.0.0.1:9/v1"),
         (["ask", "--file", "nope", "Hi"], "--file nope: it is not there"),
         (["ask", "--file", "/", "Hi"], "--file /: it is a folder"),
@@ -158,8 +164,12 @@ def test_what_is_wrong_is_said_in_a_sentence(cli: Cli, arguments: list[str], wor
     assert not list(cli.cache.rglob("*.part")), "nothing is left half-written"
 
 
-def test_no_run_is_kept_of_what_never_began(cli: Cli) -> None:
-    cli.run("ask", "Hi")
+@pytest.mark.parametrize(
+    "arguments",
+    [["ask", "Hi"], ["runs", "list"], ["runs", "show", "last"], ["runs", "resume", "x"]],
+)
+def test_no_data_folder_is_made_where_nothing_began(cli: Cli, arguments: list[str]) -> None:
+    cli.run(*arguments)
     assert not cli.data.exists()
 
 
@@ -270,19 +280,6 @@ def test_at_a_terminal_a_person_is_asked(cli: Cli, said: str, rings: bool) -> No
 SLOW = {"reasoning": "I begin to think. ", "content": "one two three", "delta_seconds": 600}
 
 
-def test_ctrl_c_ends_ask_with_130_and_what_streamed_is_kept(cli: Cli) -> None:
-    with cli.on_terminal("ask", "--model", cli.script(SLOW), "Well?") as terminal:
-        terminal.until("I begin to think.")
-        terminal.type("\x03")
-        assert terminal.end() == 130
-    (run,) = cli.runs()
-    assert f"what was done is kept: chogori runs show {run}" in terminal.screen
-    again = cli.run("runs", "show", "last")
-    assert "│ I begin to think." in again.stdout
-    assert "stopped by the user" in again.stderr
-    assert "failed" in cli.run("runs", "list").stdout
-
-
 def test_in_a_chat_ctrl_c_stops_the_turn_and_ctrl_d_ends(cli: Cli) -> None:
     spec = cli.script(
         {"match": "first", "content": "Answer one."},
@@ -338,12 +335,13 @@ def test_a_run_is_deleted_once_somebody_says_yes(cli: Cli) -> None:
     done = cli.run("runs", "rm", "last")
     assert (done.returncode, len(cli.runs())) == (1, 1)
     assert "add --yes" in done.stderr
-    for said, code, left in (("n", 1, 1), ("y", 0, 0)):
+    for said, code, left in (("n", 1, ["answered"]), ("y", 0, [])):
         with cli.on_terminal("runs", "rm", "last") as terminal:
             assert "(Hi there)" in terminal.until("[y/N] ")
             terminal.type(f"{said}\n")
             assert terminal.end() == code
-        assert len(cli.runs()) == left
+        assert cli.states() == left
+        assert len(cli.runs()) == len(left)
 
 
 def test_a_reader_that_goes_away_is_no_error(cli: Cli) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from cli_harness import Cli
 
+from api.endpoint import serving
+from api.probed import Probed
 from chogori.apps.doctor import Check, examine
 from chogori.apps.settings import Settings, read_settings
 from chogori.toolbox.sandbox import Bwrap, Landlock, Probe
@@ -117,3 +120,54 @@ def test_settings_come_from_options_then_from_the_environment(tmp_path: Path) ->
     assert "secret" not in repr(settings)
     assert read_settings(environ, model="local", data=tmp_path).model == "local"
     assert read_settings({}).model == "local"
+
+
+async def test_an_endpoint_is_asked_what_it_does_with_us(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    async with serving(respond=Probed(reads=False)) as endpoint:
+        spec = f"{endpoint.url}#kimi-k2-thinking"
+        shown = await asyncio.to_thread(cli.run, "doctor", "--model", spec)
+        lines = (await asyncio.to_thread(cli.run, "doctor", "--model", spec, "--json")).stdout
+    assert "sandbox" in shown.stdout, "the machine is looked at, too"
+    assert "no (needed)" in shown.stdout
+    assert "the profile differs: retention='none'" in shown.stdout
+    assert "a run would lose what it needs: reasoning read" in shown.stdout
+    assert shown.returncode == 1
+    machine, report = map(json.loads, lines.splitlines())
+    assert {"name", "state", "found", "mend"} == set(machine[0])
+    assert report["works"] is False
+    assert report["profile"]["retention"] == "none"
+    assert report["assumed"]["retention"] == "chain"
+    assert {"name", "asked", "verdict", "seen", "requests", "needed"} == set(report["findings"][0])
+
+
+async def test_an_endpoint_that_works_leaves_the_verdict_to_the_machine(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    async with serving(respond=Probed()) as endpoint:
+        spec = f"{endpoint.url}#kimi-k2-thinking"
+        done = await asyncio.to_thread(cli.run, "doctor", "--model", spec, "--json")
+    machine, report = map(json.loads, done.stdout.splitlines())
+    assert report["works"] is True
+    assert done.returncode == any(check["state"] == "missing" for check in machine)
+
+
+def test_an_endpoint_that_nobody_runs_is_one_error(tmp_path: Path) -> None:
+    done = Cli(tmp_path).run("doctor", "--model", "http://127.0.0.1:9/v1#[m]")
+    assert done.returncode == 1
+    assert "nothing answers at http://127.0.0.1:9/v1" in done.stdout
+    assert "http://127.0.0.1:9/v1#[m]" in done.stdout
+    assert "nothing can be told of its profile" in done.stdout
+
+
+def test_other_models_are_asked_when_that_is_wished(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    spec = cli.script({"content": "one two", "repeat": True})
+    assert "does with us" not in cli.run("doctor", "--model", spec).stdout
+    shown = cli.run("doctor", "--model", spec, "--probe").stdout
+    assert f"What {spec} does with us" in " ".join(shown.split())
+    assert "does not apply" in shown
+
+
+def test_an_endpoint_of_the_environment_is_not_asked_without_being_named(tmp_path: Path) -> None:
+    done = Cli(tmp_path).run("doctor", CHOGORI_MODEL="http://127.0.0.1:9/v1#m")
+    assert "does with us" not in done.stdout

@@ -1,161 +1,256 @@
-"""Keeping runs, finding them, and reading what was damaged."""
+"""Runs that are kept: listed, branched, replayed, checked, deleted. Through the real command."""
 
 from __future__ import annotations
 
-import os
+import json
+import sqlite3
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from cli_harness import Cli
 
-from chogori.apps.runs import Recorder, Runs
-from chogori.chat import (
-    Answer,
-    Conversation,
-    Event,
-    ReasoningDelta,
-    RunStarted,
-    StepStarted,
-    TextDelta,
-    TextPart,
-    ToolCallDelta,
+SECRET = "swordfish-7f3a"
+READING = "tee /out/log < /work/notes"
+LOOK = {"calls": [{"name": "shell", "arguments": {"command": READING}}]}
+DONE = {"content": "It is done."}
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    made = Cli(tmp_path)
+    (made.work / "notes").write_text(f"the word is {SECRET}\n")
+    return made
+
+
+def asked(cli: Cli, *options: str) -> str:
+    """The id of a run of two steps."""
+    cli.run("ask", "-q", *options, "--model", cli.script(LOOK, DONE), "What is the word?")
+    return cli.kept()[0]["run_id"]
+
+
+def tampered(cli: Cli, statement: str) -> None:
+    with closing(sqlite3.connect(cli.data / "chogori.db")) as connection:
+        assert connection.execute(statement).rowcount > 0
+        connection.commit()
+
+
+def holding(cli: Cli, text: str) -> list[str]:
+    """The files of the data folder that hold `text`."""
+    return [name for name, data in cli.files().items() if text.encode() in data]
+
+
+def test_the_list_says_how_each_run_stands(cli: Cli) -> None:
+    assert cli.run("runs", "list").stderr == f"no runs are kept in {cli.data}\n"
+    asked(cli)
+    asked(cli, "--steps", "1")
+    cli.run("ask", "--model", cli.script({"content": "a b c", "fault": "fail"}), "Well?")
+    assert cli.states() == ["stopped", "budget", "answered"]
+    lines = cli.run("runs", "list", "-n", "1").stdout.splitlines()
+    assert lines[0].split() == ["ID", "MODEL", "STATE", "STEPS", "SECONDS", "QUESTION"]
+    assert len(lines) == 2
+
+
+def test_a_question_is_cut_and_made_harmless_in_the_list(cli: Cli) -> None:
+    cli.run("ask", "-q", "--model", cli.script(DONE), "a\nb\x1b[31m " + "c" * 100)
+    line = cli.run("runs", "list").stdout.splitlines()[1]
+    assert "a b" in line
+    assert line.endswith("c…")
+    assert "\x1b" not in line
+
+
+def test_a_run_is_found_by_its_beginning_if_that_is_of_one_alone(cli: Cli) -> None:
+    one, two = asked(cli), asked(cli)
+    assert cli.kept(one)[0]["run_id"] == one
+    done = cli.run("runs", "show", "2")
+    assert done.returncode == 1
+    assert f"'2' begins 2 runs: {two}, {one}" in done.stderr
+
+
+def test_a_fork_has_done_the_same_and_goes_on_in_its_own_way(cli: Cli) -> None:
+    first = asked(cli)
+    cli.script({"content": "asked again"}, {"match": "in German", "content": "Fertig."})
+    done = cli.run("runs", "fork", first, "--at", "1", "--json", "Say it in German.")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    fork = told[0]["run_id"]
+    assert fork != first
+    assert told[-1]["text"] == "Fertig."
+    assert f"{fork} goes on from step 1 of {first}. Its /out is a copy" in done.stderr
+    assert not [event for event in told if event["type"] == "tool_started"], "nothing done again"
+    copied = cli.data / "runs" / fork / "out" / "log"
+    assert copied.read_text() == (cli.data / "runs" / first / "out" / "log").read_text()
+    assert cli.states() == ["answered", "answered"]
+    for run in (first, fork):
+        assert cli.run("runs", "verify", run).returncode == 0
+        assert cli.run("runs", "replay", run).returncode == 0
+
+
+def test_a_fork_before_the_first_step_does_everything_itself(cli: Cli) -> None:
+    first = asked(cli)
+    done = cli.run("runs", "fork", first, "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["type"] for event in told].count("tool_finished") == 1
+    assert told[-1]["text"] == "It is done."
+
+
+def test_a_fork_at_a_step_that_there_is_not_is_refused(cli: Cli) -> None:
+    first = asked(cli)
+    done = cli.run("runs", "fork", first, "--at", "3")
+    assert done.returncode == 1
+    assert f"{first} has 2 steps; fork it at one of them, or at 0" in done.stderr
+    assert len(cli.states()) == 1
+
+
+def test_what_cannot_be_copied_does_not_keep_a_run_from_being_forked(cli: Cli) -> None:
+    command = "mkfifo /out/pipe; ln -s /etc/hostname /out/link; mkdir /out/a; touch /out/a/b"
+    call = {"calls": [{"name": "shell", "arguments": {"command": command}}]}
+    cli.run("ask", "-q", "--model", cli.script(call, DONE), "Go.")
+    done = cli.run("runs", "fork", "last", "--at", "1", "-q")
+    assert (done.returncode, done.stdout) == (0, "It is done.\n"), done.stderr
+    out = cli.data / "runs" / cli.runs()[-1] / "out"
+    assert (out / "a" / "b").exists()
+    assert (out / "link").is_symlink(), "what a link leads to is not copied"
+    assert not (out / "pipe").exists()
+
+
+def test_a_replay_counts_the_requests_that_would_be_the_same(cli: Cli) -> None:
+    run = asked(cli)
+    before = cli.files()
+    assert cli.run("runs", "replay", "last").stdout == (
+        f"{run}: 2 requests would be the same again, 0 of them byte for byte; 8 events\n"
+    )
+    (told,) = cli.told("runs", "replay", "last", "--json")
+    assert told == {"run": run, "requests": 2, "same_bytes": 0, "events": 8, "is_whole": True}
+    assert cli.files() == before, "a replay changes nothing"
+
+
+def test_a_replay_needs_neither_the_model_nor_the_files(cli: Cli) -> None:
+    asked(cli)
+    (cli.work.parent / "script.jsonl").unlink()
+    (cli.work / "notes").unlink()
+    assert cli.run("runs", "replay", "last").returncode == 0
+
+
+def test_a_replay_finds_an_agent_that_has_changed(cli: Cli) -> None:
+    server = cli.work.parent / "server.py"
+    source = Path(__file__).with_name("mcp_bell.py").read_text()
+    server.write_text(source)
+    command = f"{sys.executable} {server} {cli.work.parent / 'rung'}"
+    cli.run("ask", "-q", "--mcp", command, "--model", cli.script(DONE), "Ring.")
+    assert cli.run("runs", "replay", "last").returncode == 0
+    server.write_text(source.replace("Ring the bell.", "Ring it."))
+    done = cli.run("runs", "replay", "last")
+    assert done.returncode == 1
+    assert "would not be the same now" in done.stderr
+    done = cli.run("runs", "resume", "last", "And?")
+    assert done.returncode == 1
+    assert "the tool 'ring' changed its description" in done.stderr
+    assert "--accept-changes" in done.stderr
+
+
+def test_export_writes_what_show_shows(cli: Cli) -> None:
+    asked(cli)
+    lines = cli.run("runs", "export", "last").stdout
+    assert [json.loads(line) for line in lines.splitlines()] == cli.kept()
+    text = cli.run("runs", "export", "last", "--format", "markdown").stdout
+    for expected in ("# Run ", "> What is the word?", "## Step 2", SECRET, "## Answer"):
+        assert expected in text
+    assert text.index("## Step 1") < text.index("## Step 2") < text.index("## Answer")
+
+
+def test_records_are_verified_and_a_noted_head_with_them(cli: Cli) -> None:
+    asked(cli)
+    done = cli.run("runs", "verify", "last")
+    assert done.returncode == 0
+    first, head = done.stdout.splitlines()
+    assert "is as it was written: " in first
+    noted = head.removeprefix("head ")
+    cli.run("runs", "resume", "last", "-q", "again")
+    assert cli.run("runs", "verify", "last", "--head", noted).returncode == 0, "it has grown"
+    done = cli.run("runs", "verify", "last", "--head", "0" * 64)
+    assert done.returncode == 1
+    assert "no entry has the head that was noted" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("update entries set body = replace(body, '1', '2') where sequence = 3", "entry 3 is not"),
+        ("delete from entries where sequence = 4", "entry 4 is missing"),
+        ("delete from entries where sequence >= 6", "entry 6 is missing: the log was sealed with"),
+        (
+            "update blobs set content = x'7b7d' where instr(content, cast('swordfish' as blob))",
+            "content of entry",
+        ),
+    ],
 )
-from chogori.errors import ConfigError, RunNotFound
-
-ONE, TWO = "20261121-120000-aaaaaa", "20261121-120000-bbbbbb"
-
-
-def keep(folder: Path, id: str, events: list[Event], *, close: bool = True) -> Recorder:
-    recorder = Recorder(folder / id)
-    for event in events:
-        recorder.add(event)
-    if close:
-        recorder.close()
-    return recorder
-
-
-def started(id: str) -> RunStarted:
-    return RunStarted(id, (TextPart(f"question\nof {id}"),), "scripted")
-
-
-def answer(id: str) -> Answer:
-    return Answer("4", id, "answer", Conversation(), steps=2, seconds=1.5)
-
-
-def events_of(folder: Path, id: str) -> list[Event]:
-    return [line[1] for line in Runs(folder).events(id) if not isinstance(line, ConfigError)]
-
-
-pieces = st.one_of(
-    st.builds(TextDelta, st.text(max_size=5)),
-    st.builds(ReasoningDelta, st.text(max_size=5)),
-    st.builds(StepStarted, st.integers(1, 9)),
-)
-
-
-@given(st.lists(pieces, max_size=30))
-def test_joining_deltas_loses_nothing_and_keeps_the_order(
-    tmp_path_factory: pytest.TempPathFactory, events: list[Event]
+def test_what_was_tampered_with_is_named_and_not_gone_on_with(
+    cli: Cli, statement: str, words: str
 ) -> None:
-    folder = tmp_path_factory.mktemp("runs")
-    keep(folder, ONE, [started(ONE), *events])
-    kept = events_of(folder, ONE)[1:]
-
-    def unjoined(events: list[Event]) -> list[object]:
-        told: list[object] = []
-        for event in events:
-            if isinstance(event, TextDelta | ReasoningDelta):
-                told += [(type(event), character) for character in event.text]
-            else:
-                told.append(event)
-        return told
-
-    assert unjoined(kept) == unjoined(events)
+    run = asked(cli)
+    tampered(cli, statement)
+    done = cli.run("runs", "verify", "last")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{run} is not as it was written: {words}" in done.stderr
+    before = cli.files()
+    for command in (["replay", run], ["resume", run, "And?"]):
+        done = cli.run("runs", *command)
+        assert done.returncode == 1
+        assert f"the run {run} was changed after it was written" in done.stderr
+    assert cli.files() == before
 
 
-def test_a_number_means_the_first_of_the_events_that_were_joined(tmp_path: Path) -> None:
-    events = [started(ONE), TextDelta("a"), TextDelta("b"), ToolCallDelta(0, "c"), StepStarted(2)]
-    keep(tmp_path, ONE, events)
-    lines = [line for line in Runs(tmp_path).events(ONE) if not isinstance(line, ConfigError)]
-    assert lines == [(0, started(ONE)), (1, TextDelta("ab")), (4, StepStarted(2))]
+def test_what_one_event_said_is_deleted_from_every_file_and_the_rest_stays(cli: Cli) -> None:
+    run = asked(cli)
+    (cli.data / "runs" / run / "out" / "log").unlink()
+    number = next(event["sequence"] for event in cli.kept() if event["type"] == "tool_finished")
+    assert holding(cli, SECRET) == ["chogori.db"]
+    done = cli.run("runs", "redact", "last", "--event", str(number))
+    assert done.returncode == 0, done.stderr
+    assert holding(cli, SECRET) == []
+    verified = cli.run("runs", "verify", "last")
+    assert verified.returncode == 0
+    assert "1 were deleted by somebody who may" in verified.stdout
+    shown = cli.run("runs", "show", "last")
+    assert "It is done." in shown.stdout
+    assert "was redacted" in shown.stderr
+    done = cli.run("runs", "resume", "last", "And?")
+    assert done.returncode == 1
+    assert "was redacted" in done.stderr
+    done = cli.run("runs", "redact", "last", "--event", "99")
+    assert done.returncode == 1
+    assert f"{run} has no event 99; it has 8, from 0" in done.stderr
 
 
-def test_what_is_no_delta_is_on_disk_at_once(tmp_path: Path) -> None:
-    recorder = keep(tmp_path, ONE, [started(ONE), TextDelta("a"), StepStarted(1)], close=False)
-    assert events_of(tmp_path, ONE) == [started(ONE), TextDelta("a"), StepStarted(1)]
-    recorder.close()
+def test_a_run_that_is_removed_leaves_no_word_in_any_file(cli: Cli) -> None:
+    run = asked(cli)
+    cli.run("runs", "steer", run, f"and {SECRET} too")
+    words = (SECRET, "What is the word?", "It is done.", "/work/notes")
+    assert all(holding(cli, word) for word in words)
+    done = cli.run("runs", "rm", "--yes", run)
+    assert (done.returncode, done.stderr) == (0, f"deleted {run}\n")
+    assert [word for word in words if holding(cli, word)] == []
+    assert cli.runs() == []
+    assert cli.states() == []
+    assert cli.run("runs", "verify", run).returncode == 0, "its chain is still whole"
+    assert cli.run("runs", "resume", run).returncode == 1
 
 
-def test_deltas_do_not_wait_for_ever_to_be_joined(tmp_path: Path) -> None:
-    recorder = keep(tmp_path, ONE, [started(ONE), *[TextDelta("x" * 999)] * 20], close=False)
-    assert sum(len(e.text) for e in events_of(tmp_path, ONE) if isinstance(e, TextDelta)) > 9_000
-    recorder.close()
+def test_a_reward_of_any_finite_size_is_recorded(cli: Cli) -> None:
+    asked(cli)
+    assert cli.run("runs", "reward", "last", "-0.5", "--source", "me").returncode == 0
+    done = cli.run("runs", "reward", "last", "nan")
+    assert done.returncode == 1
+    assert "a reward is a finite number" in done.stderr
+    assert cli.states() == ["answered"]
+    assert cli.run("runs", "replay", "last").returncode == 0
 
 
-def test_a_later_leg_goes_on_in_the_same_file(tmp_path: Path) -> None:
-    recorder = keep(tmp_path, ONE, [started(ONE), answer(ONE)])
-    assert recorder.add(started(ONE)) == 2
-    recorder.close()
-    assert events_of(tmp_path, ONE) == [started(ONE), answer(ONE), started(ONE)]
-
-
-def test_a_damaged_line_does_not_hide_the_others(tmp_path: Path) -> None:
-    keep(tmp_path, ONE, [started(ONE), answer(ONE)])
-    with (tmp_path / ONE / "events.jsonl").open("ab") as file:
-        file.write(b'{"version": 1, "sequ')
-    lines = list(Runs(tmp_path).events(ONE))
-    assert [line for line in lines[:2] if not isinstance(line, ConfigError)] == [
-        (0, started(ONE)),
-        (1, answer(ONE)),
-    ]
-    assert "line 3 of the run cannot be read" in str(lines[2])
-    assert Runs(tmp_path).summary(ONE).state == "unfinished"
-
-
-def test_a_run_is_found_by_its_beginning_or_as_the_last(tmp_path: Path) -> None:
-    for nanoseconds, id in enumerate([TWO, ONE]):
-        keep(tmp_path, id, [started(id)])
-        os.utime(tmp_path / id / "events.jsonl", ns=(nanoseconds, nanoseconds))
-    runs = Runs(tmp_path)
-    assert runs.ids() == [TWO, ONE], "within a second, in the order of their files"
-    assert runs.find("last") == ONE
-    assert runs.find(ONE) == ONE
-    assert runs.find("20261121-120000-a") == ONE
-    with pytest.raises(RunNotFound, match="begins 2 runs"):
-        runs.find("2026")
-
-
-@pytest.mark.parametrize("wanted", ["", ".", "..", "../x", "/", "a/b", "a\0", "x" * 99, "*", "~"])
-def test_an_id_is_never_a_path(tmp_path: Path, wanted: str) -> None:
-    keep(tmp_path / "runs", ONE, [started(ONE)])
-    (tmp_path / "x").mkdir()
-    with pytest.raises(RunNotFound, match="there is no run"):
-        Runs(tmp_path / "runs").find(wanted)
-
-
-def test_where_no_run_is_kept_there_is_none_to_find(tmp_path: Path) -> None:
-    assert Runs(tmp_path / "nowhere").ids() == []
-    with pytest.raises(RunNotFound, match="chogori runs list"):
-        Runs(tmp_path / "nowhere").find("last")
-
-
-def test_a_summary_says_how_the_run_ended(tmp_path: Path) -> None:
-    keep(tmp_path, ONE, [started(ONE), answer(ONE)])
-    kept = Runs(tmp_path).summary(ONE)
-    assert (kept.state, kept.steps, kept.seconds) == ("answered", 2, 1.5)
-    assert kept.question == f"question of {ONE}"
-    recorder = keep(tmp_path, TWO, [started(TWO), TextDelta("half")])
-    path = recorder.failed("the endpoint is down")
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert Runs(tmp_path).summary(TWO).state == "failed"
-    assert Runs(tmp_path).error(TWO) == "the endpoint is down"
-    assert Runs(tmp_path).error(ONE) == ""
-
-
-def test_a_removed_run_is_gone_with_all_that_it_wrote(tmp_path: Path) -> None:
-    keep(tmp_path, ONE, [started(ONE)])
-    (tmp_path / ONE / "out").mkdir()
-    (tmp_path / ONE / "out" / "figure.png").write_bytes(b"x")
-    Runs(tmp_path).remove(ONE)
-    assert list(tmp_path.iterdir()) == []
+def test_a_run_that_waits_for_nobody_takes_no_decision(cli: Cli) -> None:
+    run = asked(cli)
+    for word in ("approve", "refuse"):
+        done = cli.run("runs", word, "last")
+        assert done.returncode == 1
+        assert f"{run} waits for no approval" in done.stderr

@@ -17,15 +17,20 @@ from chogori.chat import (
     AttemptFinished,
     AttemptStarted,
     Claim,
+    Compacted,
     Conversation,
     Event,
     Landing,
+    LegStarted,
     ModelLoaded,
+    Paused,
     ReasoningDelta,
     Reminded,
     ReplyFinished,
     ReplyRestarted,
+    Resumed,
     RunStarted,
+    Steered,
     StepStarted,
     TextDelta,
     TextPart,
@@ -111,6 +116,26 @@ It is 45, or 46.
 """
 
 
+LATER: list[Event] = [
+    LegStarted((TextPart("And\nthe mean?"),)),
+    Resumed("20261121-120000-abcdef", 3, 17),
+    Steered("In German,\nplease."),
+    Compacted("hide_tool_results", 12, 90_000, 8_000),
+    ToolFinished(SUM, content_of("nobody knows"), True, 0.0, "once", {"unknown": True}),
+    LegStarted(approve={"c1": True}),
+    Paused(),
+    Waiting("person", "20261121-120000-abcdef", (), Conversation()),
+]
+GOLDEN_LATER = """\
+And
+the mean?
+going on with step 3
+» In German, please.
+⇣ 12 messages are hidden from the model: 90,000 to 8,000 tokens
+? python  0.00 s  nobody knows
+"""
+
+
 def drawn(events: Iterable[Event], *, terminal: bool = False, reasoning: bool = False) -> str:
     file, ticks = io.StringIO(), iter(range(10_000))
     console = Console(file=file, width=80, height=24, force_terminal=terminal, legacy_windows=False)
@@ -125,6 +150,11 @@ def test_the_golden_run() -> None:
     plain = drawn(RUN)
     assert plain == GOLDEN
     assert "\x1b" not in plain
+
+
+def test_what_happens_to_a_run_that_goes_on() -> None:
+    assert drawn(LATER) == GOLDEN_LATER
+    assert on_screen(drawn(LATER, terminal=True)) == GOLDEN_LATER.splitlines()
 
 
 def test_reasoning_is_shown_whole_when_it_is_asked_for() -> None:
@@ -179,6 +209,8 @@ def test_nothing_that_a_model_or_a_tool_wrote_steers_the_terminal() -> None:
             ToolFinished(call, content_of(evil), False, 0.1, "once"),
             Waiting("approval", "r", (call,), Conversation()),
             Reminded(evil, evil),
+            Steered(evil),
+            LegStarted((TextPart(evil),)),
             Answer(evil, "r", "answer", Conversation(), (Claim(evil, "unsupported"),)),
         ]
     )

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TextIO
 
 from chogori.apps.attachments import Attachment, read_file, read_stdin, without_surrogates
-from chogori.apps.session import Crashed, Person, Session, View, Wanted, opened
+from chogori.apps.keeping import find_run
+from chogori.apps.session import (
+    Crashed,
+    Person,
+    Session,
+    View,
+    Wanted,
+    opened,
+    reopened,
+)
 from chogori.apps.settings import Settings
 from chogori.chat import Answer, ToolCall
 from chogori.errors import ChogoriError, ConfigError
@@ -100,16 +109,33 @@ async def _line_from_terminal() -> str:
         loop.remove_reader(fd)
 
 
-def chat(settings: Settings, wanted: Wanted, view: View, files: Sequence[Path]) -> int:
-    """Talk until Ctrl-D; returns the exit code. The model stays loaded between turns."""
+def chat(
+    settings: Settings,
+    wanted: Wanted,
+    view: View,
+    files: Sequence[Path],
+    run: str | None = None,
+) -> int:
+    """Talk until Ctrl-D; returns the exit code. The model stays loaded between turns. With `run`
+    the first turn takes that run over, wherever it stands, with its own agent and budget."""
     attachments = [read_file(path) for path in files]
     if is_terminal(sys.stdin):
         import_module("readline")  # gives `input` its line editing
-        print(f"{settings.model}: /help says what can be typed, Ctrl-D ends", file=sys.stderr)
     with asyncio.Runner() as runner:
-        context = opened(settings, wanted, view, person_at_terminal(view))
+        person = person_at_terminal(view)
+        taken = runner.run(find_run(settings, run)) if run else None
+        context = (
+            reopened(settings, taken, view, person)
+            if taken
+            else opened(settings, wanted, view, person)
+        )
         session = runner.run(context.__aenter__())
         try:
+            if taken:
+                runner.run(session.take_over(taken))
+            if is_terminal(sys.stdin):
+                model = session.profile.spec if taken else settings.model
+                print(f"{model}: /help says what can be typed, Ctrl-D ends", file=sys.stderr)
             while (line := read_turn()) is not None:
                 match line.strip():
                     case "":

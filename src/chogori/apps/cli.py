@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chogori.apps.cli_runs import runs
+from chogori.apps.options import (
+    AllowHosts,
+    AllowReadOnly,
+    ContextOption,
+    Data,
+    Files,
+    Json,
+    Mcp,
+    Model,
+    Quiet,
+    Reasoning,
+    Seconds,
+    Steps,
+    Temperature,
+    Unsafe,
+    Web,
+    Workspace,
+    Write,
+    Yes,
+    settings_of,
+    told,
+)
+
 if TYPE_CHECKING:
     from chogori.apps.session import Wanted
-    from chogori.apps.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,61 +43,8 @@ app = typer.Typer(
     help="A thinking agent that answers with real tools, on your own machine.",
 )
 models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and pull models.")
-runs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show past runs.")
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
-
-MODELS = "local, smollm2, gguf:PATH, scripted:FILE, or http(s)://HOST/v1#MODEL."
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{MODELS} Default: $CHOGORI_MODEL, or else local.", show_default=False, metavar="SPEC"
-    ),
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="Where runs are kept. Default: $XDG_DATA_HOME/chogori.",
-        show_default=False,
-        metavar="DIR",
-    ),
-]
-Workspace = Annotated[
-    Path, typer.Option(help="The folder the tools see; read-only.", metavar="DIR")
-]
-Write = Annotated[bool, typer.Option("--write", help="Let the tools change the workspace.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone.")]
-Json = Annotated[bool, typer.Option("--json", help="Print events, one JSON object a line.")]
-Reasoning = Annotated[bool, typer.Option("--reasoning", help="Show the reasoning whole.")]
-Steps = Annotated[int, typer.Option(min=1, help="Replies the run may take.", metavar="N")]
-Seconds = Annotated[
-    float | None, typer.Option(min=0, help="Seconds the run may take.", metavar="N")
-]
-Temperature = Annotated[
-    float | None, typer.Option(min=0, max=2, help="Default: the model's own.", metavar="T")
-]
-Files = Annotated[
-    list[Path] | None, typer.Option("--file", "-f", help="Attach a text file.", metavar="PATH")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Allow every call without asking.")]
-Web = Annotated[bool, typer.Option("--web", help="Let the agent fetch web pages.")]
-AllowHosts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-host", help="A host that may be fetched though it is local.", metavar="HOST"
-    ),
-]
-Mcp = Annotated[
-    list[str] | None,
-    typer.Option(help="Use the tools of the MCP server that this starts.", metavar="COMMAND"),
-]
-AllowReadOnly = Annotated[
-    bool, typer.Option("--allow-read-only", help="Do not ask about read-only MCP tools.")
-]
-Unsafe = Annotated[
-    bool, typer.Option("--unsafe", help="Run tools WITHOUT a sandbox: they can do what you can.")
-]
-RunId = Annotated[str, typer.Argument(help="An id, its beginning, or: last.", metavar="ID")]
 
 
 def _version(wanted: bool) -> None:
@@ -116,19 +85,20 @@ def ask(
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
     unsafe: Unsafe = False,
+    context: ContextOption = None,
     data: Data = None,
 ) -> None:
     """Ask one question. Text that is piped in, or given by --file, comes with it.
 
     Exit code: 0 answered, 3 the budget ended first, 1 error, 130 Ctrl-C.
     """
-    settings = _settings(data, model)
-    with _told(settings):
+    settings = settings_of(data, model)
+    with told(settings.data):
         from chogori.apps import asking, views
 
         wanted = _wanted(
             workspace, write, steps, seconds, temperature, yes, web, allow_host, mcp,
-            allow_read_only, unsafe,
+            allow_read_only, unsafe, context,
         )  # fmt: skip
         view = views.view_for(quiet=quiet, json=json, reasoning=reasoning)
         sys.exit(asking.ask(settings, wanted, view, question, file or []))
@@ -152,25 +122,34 @@ def chat(
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
     unsafe: Unsafe = False,
+    context: ContextOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Take over a run that is kept, with its own model, tools and budget: an id, or: "
+            "last.",
+            metavar="ID",
+        ),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Talk. Ctrl-C stops an answer, Ctrl-D ends; /new begins anew, /help says more."""
-    settings = _settings(data, model)
-    with _told(settings):
+    settings = settings_of(data, model)
+    with told(settings.data):
         from chogori.apps import asking, views
 
         wanted = _wanted(
             workspace, write, steps, seconds, temperature, yes, web, allow_host, mcp,
-            allow_read_only, unsafe,
+            allow_read_only, unsafe, context,
         )  # fmt: skip
         view = views.view_for(quiet=quiet, json=json, reasoning=reasoning)
-        sys.exit(asking.chat(settings, wanted, view, file or []))
+        sys.exit(asking.chat(settings, wanted, view, file or [], run))
 
 
 @models.command("list")
 def list_models() -> None:
     """List the models that can be pulled, and which are here."""
-    with _told(_settings()):
+    with told(settings_of().data):
         from chogori.apps import listings
 
         listings.print_models()
@@ -181,84 +160,43 @@ def pull_model(
     name: Annotated[str, typer.Argument(help="local or smollm2.", metavar="NAME")],
 ) -> None:
     """Bring a model here. What was interrupted goes on where it stopped."""
-    with _told(_settings()):
+    with told(settings_of().data):
         from chogori.apps import pulling
 
         pulling.pull_model(name)
 
 
-@runs.command("list")
-def list_runs(
-    data: Data = None,
-    number: Annotated[int, typer.Option("-n", min=1, help="How many, newest first.")] = 20,
-) -> None:
-    """List the runs that are kept, newest first."""
-    settings = _settings(data)
-    with _told(settings):
-        from chogori.apps import listings
-
-        listings.print_runs(settings, number)
-
-
-@runs.command("show")
-def show_run(
-    id: RunId,
-    data: Data = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    folded: Annotated[bool, typer.Option("--folded", help="Reasoning by its first line.")] = False,
-) -> None:
-    """Print a run again: reasoning, calls, results, answer, tokens, seconds."""
-    settings = _settings(data)
-    with _told(settings):
-        from chogori.apps import listings, views
-
-        view = views.view_for(quiet=quiet, json=json, reasoning=not folded, question=True)
-        listings.show_run(settings, id, view)
-
-
-@runs.command("rm")
-def remove_run(id: RunId, data: Data = None, yes: Yes = False) -> None:
-    """Delete a run and what its tools wrote."""
-    settings = _settings(data)
-    with _told(settings):
-        from chogori.apps import listings
-
-        sys.exit(listings.remove_run(settings, id, yes=yes))
-
-
 @app.command()
-def doctor(json: Json = False, model: Model = None, data: Data = None) -> None:
+def doctor(
+    json: Json = False,
+    model: Model = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask the model, even if it is no endpoint.")
+    ] = False,
+    data: Data = None,
+) -> None:
     """Say what this machine has and lacks, with the commands that mend it.
 
-    Exit code: 1 if something is missing that `chogori ask` needs.
+    An endpoint that --model names is asked as well what it does with us: reasoning, tool calls,
+    streaming, tokens, JSON. That takes fifteen short requests at most.
+
+    Exit code: 1 if something is missing that `chogori ask` needs, here or at the endpoint.
     """
-    settings = _settings(data, model)
-    with _told(settings):
+    settings = settings_of(data, model)
+    with told(settings.data):
         from chogori.apps import listings
 
-        sys.exit(listings.print_checks(settings, json=json))
-
-
-def _settings(data: Path | None = None, model: str | None = None) -> Settings:
-    from chogori.apps.settings import read_settings
-
-    return read_settings(os.environ, data=data, model=model)
-
-
-def _told(settings: Settings):
-    from chogori.apps.failures import told
-
-    return told(settings.data)
+        is_endpoint = (model or "").startswith(("http://", "https://"))
+        sys.exit(listings.print_health(settings, json=json, probe=probe or is_endpoint))
 
 
 def _wanted(
     workspace: Path, write: bool, steps: int, seconds: float | None, temperature: float | None,
     yes: bool, web: bool, allow_hosts: list[str] | None, mcp: list[str] | None,
-    allow_read_only: bool, unsafe: bool,
+    allow_read_only: bool, unsafe: bool, context: str | None,
 ) -> Wanted:  # fmt: skip
     from chogori.agent import Budget
-    from chogori.apps.session import Wanted
+    from chogori.apps.session import Wanted, read_context
     from chogori.chat import Options
 
     if unsafe:
@@ -274,6 +212,7 @@ def _wanted(
         mcp=mcp or [],
         allow_read_only=allow_read_only,
         unsafe=unsafe,
+        context=None if context is None else read_context(context),
     )
 
 
@@ -281,6 +220,9 @@ def main() -> None:
     """The entry point. Text that a terminal cannot show must not end the program."""
     import io
 
+    from chogori.apps.collector import collect_seldom
+
+    collect_seldom()
     for stream, errors in (
         (sys.stdin, "surrogateescape"),
         (sys.stdout, "replace"),

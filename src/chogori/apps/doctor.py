@@ -1,7 +1,8 @@
-"""What this machine has and lacks, each with the command that mends it."""
+"""What this machine has and lacks, with the commands that mend it; what a model does with us."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -11,16 +12,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from chogori.apps.settings import Settings
 from chogori.errors import ModelFileError
 from chogori.presets.models import KNOWN_MODELS, find_model, models_folder
 from chogori.toolbox.sandbox import Bwrap, Probe, probe
 
+if TYPE_CHECKING:
+    from chogori.api.probe_findings import Finding, Report
+    from chogori.chat import ChatModel
+
 APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 TOOLS = ("numpy", "pandas", "sympy", "matplotlib")
 OLDEST = (3, 11)
+ENDPOINT_SECONDS = 60.0
+EMBEDDED_SECONDS = 300.0
+"""A model on two cores reads some sixty tokens a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,36 @@ def examine(
         _terminal(),
         _gpu(),
     ]
+
+
+def examine_model(settings: Settings, tell: Callable[[Finding], None]) -> Report:
+    """Ask the model what it does with us (`chogori.api.probe`); `tell` hears each finding.
+
+    Raises `ConfigError` and `ModelFileError` where there is no model to ask.
+    """
+    from chogori.api.probe import probe as probe_model
+
+    async def asked() -> Report:
+        model, seconds = _opened(settings)
+        try:
+            return await probe_model(model, seconds=seconds, total_seconds=10 * seconds, tell=tell)
+        finally:
+            await model.aclose()
+
+    return asyncio.run(asked())
+
+
+def _opened(settings: Settings) -> tuple[ChatModel, float]:
+    """The model, and the seconds that a reply may take. An endpoint is opened with little patience:
+    a request that fails is sent once more, not six times."""
+    if not settings.model.startswith(("http://", "https://")):
+        return settings.load(), EMBEDDED_SECONDS
+    from chogori.api import Keys, connect
+    from chogori.api.retries import Retries
+
+    keys = Keys(settings.data, settings.environ)
+    model = connect(settings.model, key_source=keys, retries=Retries(tries=2))
+    return model, ENDPOINT_SECONDS
 
 
 def _python() -> Check:

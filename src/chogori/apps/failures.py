@@ -52,13 +52,19 @@ def _unexpected(error: Exception, data: Path) -> str:
         return f"error: run {run} failed unexpectedly ({error}); its traceback is in {path}"
     what = f"{type(error).__name__}: {error}"
     try:
-        folder = data / "failures"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
-        path.write_text("".join(traceback.format_exception(error)), errors="replace")
+        path = keep_traceback(error, data)
     except OSError:
         return f"error: chogori failed unexpectedly ({what})"
     return f"error: chogori failed unexpectedly ({what}); the traceback is in {path}"
+
+
+def keep_traceback(error: Exception, data: Path) -> Path:
+    """The file in `data` that now holds the traceback of `error`. Raises `OSError`."""
+    folder = data / "failures"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.getpid()}.txt"
+    path.write_text("".join(traceback.format_exception(error)), errors="replace")
+    return path
 
 
 def _say(text: str) -> None:

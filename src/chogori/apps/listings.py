@@ -1,20 +1,25 @@
-"""What `models list`, `runs` and `doctor` print."""
+"""What `models list` and `doctor` print."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from chogori.apps.runs import Runs
 from chogori.apps.settings import Settings
-from chogori.apps.words import clean, one_line
-from chogori.chat import Answer
-from chogori.errors import ConfigError
+from chogori.apps.words import clean
+from chogori.chat import Profile
 
 if TYPE_CHECKING:
-    from chogori.apps.session import View
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from chogori.api.probe_findings import Report
+
+PLAIN_WIDTH = 160
+"""Columns of a table, where the output is no terminal."""
 
 
 def print_models() -> None:
@@ -26,56 +31,14 @@ def print_models() -> None:
         here = "yes" if is_here(model) else "no"
         path = models_folder() / model.file if here == "yes" else model.file
         rows.append((model.name, size_of(model.bytes), here, model.licence, str(path)))
-    _print_table(rows)
+    print_table(rows)
 
 
-def print_runs(settings: Settings, number: int) -> None:
-    """A line for each run, newest first."""
-    kept = Runs(settings.runs)
-    ids = kept.ids()[::-1][:number]
-    if not ids:
-        print(f"no runs are kept in {settings.runs}", file=sys.stderr)
-        return
-    rows = [("ID", "MODEL", "STATE", "STEPS", "SECONDS", "QUESTION")]
-    for run in map(kept.summary, ids):
-        seconds = f"{run.seconds:.1f}"
-        question = one_line(run.question)
-        cut = question if len(question) <= 60 else question[:59] + "…"
-        rows.append((run.id, one_line(run.model), run.state, str(run.steps), seconds, cut))
-    _print_table(rows)
-
-
-def show_run(settings: Settings, wanted: str, view: View) -> None:
-    """A run once more, through `view`. Raises `RunNotFound`."""
-    kept = Runs(settings.runs)
-    id, ended = kept.find(wanted), False
-    for line in kept.events(id):
-        if isinstance(line, ConfigError):
-            print(line, file=sys.stderr)
-        else:
-            sequence, event = line
-            view.show(event, sequence)
-            ended = isinstance(event, Answer)
-    view.stopped()
-    if not ended and (error := kept.error(id)):
-        print(clean(error), file=sys.stderr)
-
-
-def remove_run(settings: Settings, wanted: str, *, yes: bool) -> int:
-    """Delete a run, once somebody said yes; returns the exit code. Raises `RunNotFound`."""
-    kept = Runs(settings.runs)
-    id = kept.find(wanted)
-    if not yes:
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise ConfigError(f"nobody is here to say yes; to delete {id}: add --yes")
-        question = one_line(kept.summary(id).question)[:60]
-        print(f"delete the run {id} ({question})? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            print("kept", file=sys.stderr)
-            return 1
-    kept.remove(id)
-    print(f"deleted {id}", file=sys.stderr)
-    return 0
+def print_health(settings: Settings, *, json: bool, probe: bool) -> int:
+    """What the machine has and lacks and, with `probe`, what the model does with us; with `json` a
+    line for each of the two. Returns the exit code."""
+    code = print_checks(settings, json=json)
+    return max(code, print_report(settings, json=json)) if probe else code
 
 
 def print_checks(settings: Settings, *, json: bool) -> int:
@@ -99,12 +62,81 @@ def print_checks(settings: Settings, *, json: bool) -> int:
     return 1 if any(check.state == "missing" for check in checks) else 0
 
 
+def print_report(settings: Settings, *, json: bool) -> int:
+    """What the model does with us; returns the exit code."""
+    from rich.console import Console
+
+    from chogori.apps.doctor import examine_model
+
+    with Console(stderr=True).status(_cell(f"asking {settings.model}")) as status:
+        report = examine_model(settings, lambda finding: status.update(f"asked: {finding.name}"))
+    if json:
+        sys.stdout.write(_report_json(report) + "\n")
+    else:
+        _draw_report(Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH), report)
+    return 0 if report.works else 1
+
+
+def _report_json(report: Report) -> str:
+    import orjson
+
+    told = asdict(report) | {"works": report.works, "requests": report.requests}
+    return orjson.dumps(told).decode()
+
+
+def _draw_report(console: Console, report: Report) -> None:
+    from rich.table import Table
+
+    table = Table(title=_cell(f"What {report.model} does with us"), title_justify="left")
+    for name in ("finding", "asked", "verdict", "seen"):
+        table.add_column(name, overflow="fold")
+    table.add_column("requests", justify="right")
+    for found in report.findings:
+        verdict = f"{found.verdict} (needed)" if found.is_fatal else found.verdict
+        cells = (found.name, found.asked, verdict, found.seen, str(found.requests))
+        table.add_row(*map(_cell, cells))
+    console.print("\n", table)
+    if report.profile is not None:
+        console.print(_profiles(report.assumed, report.profile))
+    console.print(_cell(_verdict(report)), soft_wrap=True)
+
+
+def _profiles(assumed: Profile, profile: Profile) -> Table:
+    from rich.table import Table
+
+    table = Table(title="The profile to use", title_justify="left")
+    for name in ("value", "assumed for that name", "to use"):
+        table.add_column(name, overflow="fold")
+    for name in (field.name for field in fields(Profile) if field.name not in ("name", "spec")):
+        old, new = str(getattr(assumed, name)), str(getattr(profile, name))
+        table.add_row(*map(_cell, (name, old, new)), style="bold" if old != new else "dim")
+    return table
+
+
+def _verdict(report: Report) -> str:
+    changed = ", ".join(f"{each.name}={each.found!r}" for each in report.differences)
+    profile = f"the profile differs: {changed}" if changed else "the profile is as assumed"
+    if report.profile is None:
+        profile = "nothing can be told of its profile"
+    lost = [found.name for found in report.findings if found.is_fatal]
+    works = f"a run would lose what it needs: {', '.join(lost)}" if lost else "fit for runs"
+    return f"\n{profile}\n{works}; {report.requests} requests"
+
+
+def _cell(text: str) -> Text:
+    """Text as it is: neither markup nor what would steer a terminal."""
+    from rich.text import Text
+
+    return Text(clean(text))
+
+
 def size_of(count: int) -> str:
     """Bytes as people say them."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns of equal width; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

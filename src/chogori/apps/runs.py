@@ -1,203 +1,250 @@
-"""Keeping runs and finding them again.
-
-A run is a folder, DATA/runs/ID: `events.jsonl` holds its events as they happened, in the schema of
-`--json`; `out/` is what its tools saw as /out; `error.txt` says what ended it, where something did.
-Deltas of one kind that follow each other are kept joined, under the number of the first of them.
-"""
+"""What `chogori runs ...` does: runs that are kept are listed, shown, gone on with, and deleted."""
 
 from __future__ import annotations
 
-import os
-import re
+import asyncio
+import math
 import shutil
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
-from chogori.chat import (
-    Answer,
-    Event,
-    ReasoningDelta,
-    RunStarted,
-    TextDelta,
-    ToolCallDelta,
-    Waiting,
-    text_of,
-)
-from chogori.chat.event_json import from_line, to_line
-from chogori.errors import ChogoriError, ConfigError, RunNotFound
+import orjson
 
-JOINED_CHARS = 4_000
-JOINED_SECONDS = 0.5
-"""Deltas wait so long, at most, to be joined to others; a kill costs no more than this."""
-_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}")
+from chogori.agent import Budget, kept
+from chogori.agent.replay import replay
+from chogori.apps.asking import ANSWERED, BUDGET_ENDED, person_at_terminal
+from chogori.apps.keeping import find_run, found, has_store
+from chogori.apps.listings import print_table
+from chogori.apps.markdown import as_markdown
+from chogori.apps.session import View, reopened
+from chogori.apps.settings import Settings
+from chogori.apps.words import clean, one_line
+from chogori.chat import Answer, Event, ScriptedModel, profile_for, text_of
+from chogori.chat.event_json import to_line
+from chogori.errors import ChogoriError, ConfigError, RunDamaged
+from chogori.presets import rebuild
+from chogori.store import Store, open_store
 
-
-class Recorder:
-    """Writes the events of one run as they happen. `close` it, however the run ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.sequence = 0
-        """The number of the next event."""
-        self._joined: list[str] = []
-        self._joined_as: type[TextDelta] | type[ReasoningDelta] = TextDelta
-        self._joined_first = 0
-        self._joined_since = 0.0
-        self._joined_chars = 0
-        self._file: int | None = None
-
-    def add(self, event: Event) -> int:
-        """Keep `event`; returns its number."""
-        number, self.sequence = self.sequence, self.sequence + 1
-        match event:
-            case TextDelta(text) | ReasoningDelta(text):
-                self._join(type(event), text, number)
-            case ToolCallDelta():
-                self._flush()  # the whole call comes with `ReplyFinished`
-            case _:
-                self._flush()
-                self._write(event, number)
-        return number
-
-    def failed(self, text: str) -> Path:
-        """Keep what ended the run; returns the file it is in."""
-        self._flush()
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.folder / "error.txt"
-        path.write_text(text + "\n", encoding="utf-8", errors="replace")
-        path.chmod(0o600)
-        return path
-
-    def close(self) -> None:
-        """Write what is left, and let the file go."""
-        self._flush()
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def _join(self, kind: type[TextDelta] | type[ReasoningDelta], text: str, number: int) -> None:
-        now = time.monotonic()
-        if self._joined and (kind is not self._joined_as or self._is_due(now)):
-            self._flush()
-        if not self._joined:
-            self._joined_as, self._joined_first, self._joined_since = kind, number, now
-        self._joined.append(text)
-        self._joined_chars += len(text)
-
-    def _is_due(self, now: float) -> bool:
-        return self._joined_chars > JOINED_CHARS or now - self._joined_since > JOINED_SECONDS
-
-    def _flush(self) -> None:
-        if self._joined:
-            text, self._joined, self._joined_chars = "".join(self._joined), [], 0
-            self._write(self._joined_as(text), self._joined_first)
-
-    def _write(self, event: Event, number: int) -> None:
-        if self._file is None:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._file = os.open(self.folder / "events.jsonl", flags, 0o600)
-        left = memoryview(to_line(event, number))
-        while left:
-            left = left[os.write(self._file, left) :]
+QUESTION_CHARS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One line of `runs list`."""
+async def print_runs(settings: Settings, number: int) -> None:
+    """A line for each run, newest first."""
+    newest: list[kept.Kept] = []
+    if has_store(settings):
+        async with open_store(settings.data) as store:
+            newest = [run for run in await kept.newest(store, number) if run.state != "deleted"]
+    if not newest:
+        print(f"no runs are kept in {settings.data}", file=sys.stderr)
+        return
+    rows = [("ID", "MODEL", "STATE", "STEPS", "SECONDS", "QUESTION")]
+    for run in newest:
+        seconds = f"{run.seconds:.1f}"
+        row = (run.id, one_line(run.model), run.state, str(run.steps), seconds, _cut(run.question))
+        rows.append(row)
+    print_table(rows)
 
-    id: str
-    model: str
-    state: str
-    """answered, budget, guard, waiting, failed, or unfinished."""
-    steps: int
-    seconds: float
-    question: str
+
+async def show_run(settings: Settings, wanted: str, view: View) -> None:
+    """A run once more, through `view`. Raises `RunNotFound`."""
+    async with found(settings, wanted) as (store, id):
+        ended = False
+        async for told in kept.events(store, id):
+            if isinstance(told, RunDamaged):
+                print(told, file=sys.stderr)
+                continue
+            sequence, event = told
+            view.show(event, sequence)
+            ended = isinstance(event, Answer)
+        view.stopped()
+        if not ended and (why := await kept.why_stopped(store, id)):
+            print(clean(why), file=sys.stderr)
 
 
-class Runs:
-    """The runs in one folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def ids(self) -> list[str]:
-        """The ids of all runs, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [path for path in self.folder.iterdir() if (path / "events.jsonl").is_file()]
-        # An id begins with its second; within one, the file that was written first goes first.
-        return [
-            path.name
-            for path in sorted(
-                found, key=lambda path: (path.name[:15], (path / "events.jsonl").stat().st_mtime_ns)
-            )
-        ]
-
-    def find(self, wanted: str) -> str:
-        """The id that `wanted` means: an id, the beginning of just one, or "last".
-
-        Raises `RunNotFound`.
-        """
-        ids = self.ids()
-        if wanted == "last" and ids:
-            return ids[-1]
-        found = [id for id in ids if id.startswith(wanted)] if _ID.fullmatch(wanted) else []
-        if wanted in found or len(found) == 1:
-            return wanted if wanted in found else found[0]
-        if found:
-            raise RunNotFound(f"{wanted!r} begins {len(found)} runs: {', '.join(found[:5])}")
-        raise RunNotFound(f"there is no run {wanted!r} here; see: chogori runs list")
-
-    def events(self, id: str) -> Iterator[tuple[int, Event] | ConfigError]:
-        """What was kept of a run, in order; for a line that is damaged, what is wrong with it."""
-        with (self.folder / id / "events.jsonl").open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield from_line(line)
-                except ConfigError as error:
-                    yield ConfigError(f"line {number} of the run cannot be read: {error}")
-
-    def error(self, id: str) -> str:
-        """What ended the run, or ""."""
-        path = self.folder / id / "error.txt"
-        return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
-
-    def summary(self, id: str) -> Kept:
-        """A run in one line; reads its first line and its last."""
-        with (self.folder / id / "events.jsonl").open("rb") as file:
-            first = last = file.readline()
-            for line in file:
-                last = line
-        begun, ended = _event(first), _event(last)
-        state = "failed" if self.error(id) else "unfinished"
-        steps, seconds = 0, 0.0
-        match ended:
-            case Answer(stopped_by=why):
-                state = "answered" if why == "answer" else why
-                steps, seconds = ended.steps, ended.seconds
-            case Waiting():
-                state, steps, seconds = "waiting", ended.steps, ended.seconds
-            case _:
-                pass
-        if not isinstance(begun, RunStarted):
-            return Kept(id, "?", state, steps, seconds, "")
-        return Kept(id, begun.model, state, steps, seconds, " ".join(text_of(begun.task).split()))
-
-    def remove(self, id: str) -> None:
-        """Delete a run and everything in its folder. Raises `ChogoriError`."""
+async def remove_run(settings: Settings, wanted: str, *, yes: bool) -> int:
+    """Delete what was said in a run and what its tools wrote, once somebody said yes; returns the
+    exit code."""
+    async with found(settings, wanted) as (store, id):
+        if not yes:
+            if not (sys.stdin and sys.stdin.isatty()):
+                raise ConfigError(f"nobody is here to say yes; to delete {id}: add --yes")
+            asked = await _asked(store, id)
+            print(f"delete the run {id}{asked}? [y/N] ", end="", file=sys.stderr, flush=True)
+            if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+                print("kept", file=sys.stderr)
+                return 1
+        await kept.redact(store, id)
+        folder = settings.runs / id
         try:
-            shutil.rmtree(self.folder / id)
+            if folder.exists():
+                shutil.rmtree(folder)
         except OSError as error:
             raise ChogoriError(
-                f"the run {id} could not be removed whole: {error.filename}: {error.strerror}"
+                f"what was said in {id} is deleted, but not all that its tools wrote: "
+                f"{error.filename}: {error.strerror}"
             ) from error
+    print(f"deleted {id}", file=sys.stderr)
+    return 0
 
 
-def _event(line: bytes) -> Event | None:
+async def _asked(store: Store, id: str) -> str:
+    """What a run was asked, to know it by; "" where that cannot be read any more."""
     try:
-        return from_line(line)[1]
-    except ConfigError:
-        return None
+        task = text_of((await kept.began(store, id)).task)
+    except RunDamaged:
+        return ""
+    return f" ({_cut(task)})"
+
+
+def _cut(question: str) -> str:
+    asked = one_line(question)
+    return asked if len(asked) <= QUESTION_CHARS else asked[: QUESTION_CHARS - 1] + "…"
+
+
+async def redact_run(settings: Settings, wanted: str, event: int) -> None:
+    """Delete what was said in one event."""
+    async with found(settings, wanted) as (store, id):
+        await kept.redact(store, id, event)
+    print(f"what event {event} of {id} said is deleted; the run can be shown and verified, but "
+          "not resumed", file=sys.stderr)  # fmt: skip
+
+
+async def resume_run(
+    settings: Settings,
+    wanted: str,
+    view: View,
+    message: str | None = None,
+    *,
+    accept_changes: bool = False,
+    budget: Budget | None = None,
+) -> int:
+    """Go on with a run; returns the exit code."""
+    id = await find_run(settings, wanted)
+    async with reopened(settings, id, view, person_at_terminal(view), budget) as session:
+        answer = await session.resume(id, message, accept_changes=accept_changes)
+    return ANSWERED if answer.stopped_by == "answer" else BUDGET_ENDED
+
+
+async def fork_run(
+    settings: Settings, wanted: str, at: int, view: View, message: str | None
+) -> int:
+    """A new run that has done what this one did up to step `at`, and goes on from there with
+    `message`; returns the exit code. `/out` is copied as it is now; `/work` is shared."""
+    async with found(settings, wanted) as (store, id):
+        forked = await kept.fork(store, id, at=at)
+    await asyncio.to_thread(_copy_out, settings.runs / id / "out", settings.runs / forked / "out")
+    print(
+        f"{forked} goes on from step {at} of {id}. Its /out is a copy of what is in that of {id} "
+        "now, later files too; /work is the same folder",
+        file=sys.stderr,
+    )
+    return await resume_run(settings, forked, view, message)
+
+
+def _copy_out(old: Path, new: Path) -> None:
+    if not old.is_dir():
+        return
+    try:
+        shutil.copytree(old, new, symlinks=True, ignore=_no_files)
+    except OSError as error:  # of several it has no words of its own
+        raise ChogoriError(f"the files in {old} could not all be copied: {error}") from error
+
+
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    """What cannot be copied: pipes, sockets, devices."""
+    return [name for name in names if not _is_file_or_folder(Path(folder, name))]
+
+
+def _is_file_or_folder(path: Path) -> bool:
+    return path.is_symlink() or path.is_file() or path.is_dir()
+
+
+async def replay_run(settings: Settings, wanted: str, *, json: bool) -> int:
+    """Drive a run again without its model and its tools; returns the exit code."""
+    async with found(settings, wanted) as (store, id):
+        began = await kept.began(store, id)
+        spec = str(began.agent["model"])
+        try:
+            model = settings.load(spec)
+        except ChogoriError:  # it cannot be had here, so its bytes cannot be compared
+            model = ScriptedModel([], profile=profile_for(began.model, spec=spec))
+        try:
+            async with rebuild(began.agent, model, store=store, runs=settings.runs) as verbs:
+                replayed = await replay(verbs, store, id)
+        finally:
+            await model.aclose()
+    if json:
+        told = {"run": id, "requests": replayed.requests, "same_bytes": replayed.same_bytes,
+                "events": replayed.events, "is_whole": replayed.is_whole}  # fmt: skip
+        sys.stdout.buffer.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+        return 0
+    print(
+        f"{id}: {replayed.requests} requests would be the same again, {replayed.same_bytes} of "
+        f"them byte for byte; {replayed.events} events"
+        + ("" if replayed.is_whole else "; the run came to no end")
+    )
+    return 0
+
+
+async def verify_run(settings: Settings, wanted: str, head: str | None) -> int:
+    """Whether the records are those that were written; returns the exit code."""
+    async with found(settings, wanted) as (store, id):
+        verdict = await kept.verify(store, id, head)
+    if verdict.problem:
+        print(f"{id} is not as it was written: {verdict.problem}", file=sys.stderr)
+        return 1
+    removed = f"; {verdict.removed} were deleted by somebody who may" if verdict.removed else ""
+    print(f"{id} is as it was written: {verdict.count} records{removed}\nhead {verdict.head}")
+    return 0
+
+
+async def export_run(settings: Settings, wanted: str, *, markdown: bool) -> None:
+    """A run on the standard output: JSON lines, or Markdown to read."""
+    async with found(settings, wanted) as (store, id):
+        told: list[tuple[int, Event]] = []
+        async for event in kept.events(store, id):
+            if isinstance(event, RunDamaged):
+                print(event, file=sys.stderr)
+            else:
+                told.append(event)
+    if markdown:
+        sys.stdout.write(as_markdown(id, [event for _, event in told]))
+    else:
+        for sequence, event in told:
+            sys.stdout.buffer.write(to_line(event, sequence))
+
+
+async def reward_run(settings: Settings, wanted: str, value: float, source: str) -> None:
+    """Record how good a run was."""
+    if not math.isfinite(value):
+        raise ConfigError(f"a reward is a finite number, and {value} is none")
+    async with found(settings, wanted) as (store, id):
+        await kept.reward(store, id, value, source)
+    print(f"{id}: {value:g} is recorded", file=sys.stderr)
+
+
+async def steer_run(settings: Settings, wanted: str, message: str) -> None:
+    """Say something that the model is told before the next step."""
+    async with found(settings, wanted) as (store, id):
+        await kept.steer(store, id, message)
+    print(f"{id} is told before its next step", file=sys.stderr)
+
+
+async def pause_run(settings: Settings, wanted: str) -> None:
+    """Have a run stop before its next step."""
+    async with found(settings, wanted) as (store, id):
+        await kept.pause(store, id)
+    print(f"{id} stops before its next step; chogori runs resume {id} goes on", file=sys.stderr)
+
+
+async def decide_run(settings: Settings, wanted: str, call: str | None, *, yes: bool) -> None:
+    """Approve or refuse a call, or all calls, that a run waits with."""
+    async with found(settings, wanted) as (store, id):
+        waits = await kept.waiting(store, id)
+        if waits is None or waits.reason != "approval":
+            raise ConfigError(f"{id} waits for no approval; see: chogori runs show {id}")
+        calls = [call] if call else [each.id for each in waits.calls]
+        for each in calls:
+            await kept.decide(store, id, each, yes=yes)
+    word = "approved" if yes else "refused"
+    print(f"{word}: {', '.join(calls)}; chogori runs resume {id} goes on", file=sys.stderr)

@@ -1,36 +1,42 @@
-"""One assistant, open for a question or for a chat: runs its turns, keeps them, shows them.
+"""One assistant, open for a question, a chat, or a run that goes on: runs turns and shows them.
 
-Every event goes to the record first and to the view then, under one number.
+The store keeps each event before the view is told of it, and both know it by the same number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
-from chogori.agent import Budget
-from chogori.agent.agent import Task, Verbs, new_run_id
+from chogori.agent import Budget, Context, kept
+from chogori.agent.context import ContextPolicy
+from chogori.agent.run import new_run_id
+from chogori.agent.verbs import Task, Verbs
 from chogori.apps.attachments import Attachment, attach
-from chogori.apps.runs import Recorder
+from chogori.apps.failures import keep_traceback
+from chogori.apps.keeping import opened_store
 from chogori.apps.settings import Settings
 from chogori.chat import (
     Answer,
+    Delta,
     Event,
     Finished,
     ModelLoaded,
     Options,
     Profile,
+    Resumed,
     TextPart,
     ToolCall,
     Waiting,
 )
 from chogori.errors import ChogoriError, ConfigError
-from chogori.presets import assistant
+from chogori.presets import assistant, rebuild
+
+_UNKEPT: tuple[type, ...] = (Resumed, ModelLoaded, *get_args(Delta))
 
 TOKEN_CHARS = 4
 """Characters a token stands for, at most: what is longer than so many surely does not fit."""
@@ -73,36 +79,64 @@ class Wanted:
     mcp: Sequence[str] = ()
     allow_read_only: bool = False
     unsafe: bool = False
+    context: Context | None = None
+    """How the run is kept within the model's context; None: as suits the model."""
+
+
+def read_context(written: str) -> Context:
+    """ "POLICY" or "POLICY:TOKENS". Raises `ConfigError`."""
+    policy, _, tokens = written.partition(":")
+    if tokens and not tokens.isdecimal():
+        raise ConfigError(f"--context {written}: expected POLICY or POLICY:TOKENS, a number")
+    return Context(policy=cast(ContextPolicy, policy), tokens=int(tokens) if tokens else None)
 
 
 @asynccontextmanager
 async def opened(
     settings: Settings, wanted: Wanted, view: View, person: Person
 ) -> AsyncGenerator[Session]:
-    """A session, for as long as the context lasts. Nothing is written before the model and the
-    sandbox are found to be there. Raises what `presets.load` and `presets.assistant` raise."""
+    """A session, for as long as the context lasts. Nothing is written before the model is found to
+    be there. Raises what `presets.load`, `presets.assistant` and `opened_store` raise."""
     if not wanted.workspace.is_dir():
         raise ConfigError(f"--workspace {wanted.workspace}: there is no such folder")
-    model = settings.load()
-    try:
-        async with assistant(
-            model,
-            runs=settings.runs,
-            workspace=wanted.workspace,
-            write=wanted.write,
-            unsafe=wanted.unsafe,
-            web=wanted.web,
-            allow_hosts=wanted.allow_hosts,
-            mcp=wanted.mcp,
-            allow_read_only=wanted.allow_read_only,
-            budget=wanted.budget,
-            options=wanted.options,
-            approval=wanted.approval,
-        ) as verbs:
-            settings.make_data()
-            yield Session(verbs, settings.runs, view, person, model.profile)
-    finally:
-        await model.aclose()
+    async with AsyncExitStack() as stack:
+        model = settings.load()
+        stack.push_async_callback(model.aclose)
+        store = await stack.enter_async_context(opened_store(settings))
+        verbs = await stack.enter_async_context(
+            assistant(
+                model,
+                runs=settings.runs,
+                workspace=wanted.workspace,
+                write=wanted.write,
+                unsafe=wanted.unsafe,
+                web=wanted.web,
+                allow_hosts=wanted.allow_hosts,
+                mcp=wanted.mcp,
+                allow_read_only=wanted.allow_read_only,
+                budget=wanted.budget,
+                options=wanted.options,
+                approval=wanted.approval,
+                context=wanted.context,
+                store=store,
+            )
+        )
+        yield Session(verbs, settings, view, person, model.profile)
+
+
+@asynccontextmanager
+async def reopened(
+    settings: Settings, run_id: str, view: View, person: Person, budget: Budget | None = None
+) -> AsyncGenerator[Session]:
+    """A session with the agent of a run that is kept, made again from its description."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(opened_store(settings))
+        began = await kept.began(store, run_id)
+        model = settings.load(began.agent["model"])
+        stack.push_async_callback(model.aclose)
+        again = rebuild(began.agent, model, store=store, runs=settings.runs, budget=budget)
+        verbs = await stack.enter_async_context(again)
+        yield Session(verbs, settings, view, person, model.profile)
 
 
 @dataclass(slots=True)
@@ -110,55 +144,57 @@ class Session:
     """Turns of a run, one at a time."""
 
     verbs: Verbs
-    runs: Path
+    settings: Settings
     view: View
     person: Person
     profile: Profile
     answer: Answer | None = None
     """The last complete answer: the next turn goes on from here."""
-    _recorder: Recorder | None = None
+    _unended: str | None = None
+    """A run that was taken over in its middle, or while it waits."""
     _was_loaded: bool = False
+    _kept: int = 0
+    """Events of the run that were kept so far."""
 
     def begin_anew(self) -> None:
         """The next turn begins a run of its own."""
-        self.answer = None
+        self.answer = self._unended = None
+
+    async def take_over(self, run_id: str) -> None:
+        """The next turn goes on with a run that is kept: from its last answer, or wherever it
+        stands. Raises what `Verbs.resume` raises."""
+        assert self.verbs.kept_in is not None, "the session keeps its runs"
+        last = [told async for told in kept.events(self.verbs.kept_in, run_id)][-1]
+        if not (isinstance(last, tuple) and isinstance(last[1], Answer)):
+            self._unended = run_id
+            return
+        async for event in self.verbs.resume(run_id):
+            if isinstance(event, Answer):
+                self.answer, self._kept = event, last[0] + 1
 
     async def turn(self, question: str, attachments: Sequence[Attachment] = ()) -> Answer:
         """Ask, show, keep, and return the answer. When it is cancelled or fails, the run is kept
         as far as it came and the conversation stands where it stood."""
         self._check(question)
+        if self._unended is not None:  # until it is answered, the next turn goes on with it too
+            answer = await self.resume(self._unended, question)
+            self._unended = None
+            return answer
         run_id = self.answer.run_id if self.answer else new_run_id()
-        if self._recorder is None or self._recorder.folder.name != run_id:
-            self._recorder = Recorder(self.runs / run_id)
-        recorder = self._recorder
-        try:
-            task = self._task(question, attachments, recorder.folder)
-            if self.answer is None:
-                events = self.verbs.stream(task, run_id=run_id)
-            else:
-                events = self.verbs.continue_(self.answer, task)
-            self.answer = await self._to_the_end(events)
-            return self.answer
-        except asyncio.CancelledError as stop:
-            self.view.stopped()
-            recorder.failed("stopped by the user")
-            stop.add_note(f"what was done is kept: chogori runs show {run_id}")
-            raise
-        except BrokenPipeError:  # whoever read us has gone: no failure of ours
-            recorder.failed("the reader of the output went away")
-            raise
-        except ChogoriError as error:
-            self.view.stopped()
-            recorder.failed(str(error))
-            if recorder.sequence > NOTHING_YET:
-                error.add_note(f"what came before is kept: chogori runs show {run_id}")
-            raise
-        except Exception as error:
-            self.view.stopped()
-            path = recorder.failed("".join(traceback.format_exception(error)))
-            raise Crashed(error, run_id, path) from error
-        finally:
-            recorder.close()
+        task = self._task(question, attachments, self.settings.runs / run_id)
+        if self.answer is None:
+            self._kept = 0
+            return await self._to_the_end(self.verbs.stream(task, run_id=run_id), run_id)
+        return await self._to_the_end(self.verbs.continue_(self.answer, task), run_id)
+
+    async def resume(
+        self, run_id: str, message: str | None = None, *, accept_changes: bool = False
+    ) -> Answer:
+        """Go on with a run that was interrupted, or that waits."""
+        assert self.verbs.kept_in is not None, "the session keeps its runs"
+        self._kept = await kept.count(self.verbs.kept_in, run_id) - 1
+        events = self.verbs.resume(run_id, message or None, accept_changes=accept_changes)
+        return await self._to_the_end(events, run_id)
 
     def _check(self, question: str) -> None:
         if not question.strip():
@@ -180,11 +216,38 @@ class Session:
         room = max(1_000, self.profile.context_tokens * TOKEN_CHARS // 2 - len(question))
         return [TextPart(question), *attach(attachments, out, room_chars=room)]
 
-    async def _to_the_end(self, events: AsyncIterator[Event]) -> Answer:
+    async def _to_the_end(self, events: AsyncIterator[Event], run_id: str) -> Answer:
+        try:
+            self.answer = await self._answer(events)
+            return self.answer
+        except asyncio.CancelledError as stop:
+            self.view.stopped()
+            stop.add_note(f"it goes on with: chogori runs resume {run_id}")
+            raise
+        except Paused:
+            self.view.stopped()
+            raise
+        except BrokenPipeError:  # whoever read us has gone: no failure of ours
+            raise
+        except ChogoriError as error:
+            self.view.stopped()
+            if self._kept > NOTHING_YET:
+                error.add_note(
+                    f"what came before is kept: chogori runs show {run_id}; "
+                    f"it goes on with: chogori runs resume {run_id}"
+                )
+            raise
+        except Exception as error:
+            self.view.stopped()
+            raise Crashed(error, run_id, keep_traceback(error, self.settings.data)) from error
+
+    async def _answer(self, events: AsyncIterator[Event]) -> Answer:
         while True:
             leg = await self._leg(events)
             if isinstance(leg, Answer):
                 return leg
+            if leg.reason == "person":
+                raise Paused(leg.run_id)
             if leg.reason != "approval":
                 raise ConfigError(f"the run waits for {leg.reason}, which nobody here can give")
             approve = {call.id: await self.person(call) for call in leg.calls}
@@ -201,8 +264,10 @@ class Session:
         raise AssertionError("a leg ends with an Answer or a Waiting")
 
     def _tell(self, event: Event) -> None:
-        assert self._recorder is not None, "events belong to a turn"
-        self.view.show(event, self._recorder.add(event))
+        if isinstance(event, Resumed):
+            self._kept = event.events
+        self._kept += not isinstance(event, _UNKEPT)
+        self.view.show(event, max(0, self._kept - 1))
 
     def _tell_load(self, event: Finished) -> None:
         """An embedded model reports how long it loaded with its first reply."""
@@ -210,6 +275,13 @@ class Session:
         if isinstance(seconds, int | float):
             self._was_loaded = True
             self._tell(ModelLoaded(self.profile.name, float(seconds)))
+
+
+class Paused(ChogoriError):
+    """A person elsewhere has paused the run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"the run was paused; it goes on with: chogori runs resume {run_id}")
 
 
 class Crashed(Exception):

@@ -31,7 +31,7 @@ class Settings:
 
     @property
     def runs(self) -> Path:
-        """The folder of the runs that are kept."""
+        """Where each run that is kept has a folder of its own, for what its tools write."""
         return self.data / "runs"
 
     def make_data(self) -> Path:
@@ -46,11 +46,20 @@ class Settings:
             ) from error
         return self.data
 
-    def load(self) -> ChatModel:
-        """The model. Raises `ConfigError` and `ModelFileError`."""
+    def load(self, spec: str = "") -> ChatModel:
+        """The model, or that of another spec. Raises `ConfigError` and `ModelFileError`.
+
+        A file is named by its whole path, so that a run finds it again from any folder."""
         from chogori.presets import load
 
-        return load(self.model, data=self.data, environ=self.environ)
+        return load(_whole(spec or self.model), data=self.data, environ=self.environ)
+
+
+def _whole(spec: str) -> str:
+    kind, _, path = spec.partition(":")
+    if kind not in ("gguf", "scripted") or not path:
+        return spec
+    return f"{kind}:{Path(path).expanduser().absolute()}"
 
 
 def read_settings(

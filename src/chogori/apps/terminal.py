@@ -23,14 +23,18 @@ from chogori.chat import (
     AttemptFinished,
     AttemptStarted,
     Claim,
+    Compacted,
     Event,
     Landing,
+    LegStarted,
     ModelLoaded,
     ReasoningDelta,
     Reminded,
     ReplyFinished,
     ReplyRestarted,
+    Resumed,
     RunStarted,
+    Steered,
     StepStarted,
     TextDelta,
     ToolCallDelta,
@@ -58,6 +62,7 @@ class Terminal:
     clock: Callable[[], float] = time.monotonic
     _thought: list[str] = field(default_factory=list[str])
     _tail: str = ""
+    _streamed: bool = False
     _unsaid: str = ""
     """A text that is the answer unless something else follows."""
     _attempting: bool = False
@@ -70,6 +75,7 @@ class Terminal:
         """Draw `event`."""
         match event:
             case ReasoningDelta(text):
+                self._streamed = True
                 self._thought.append(text)
                 self._draw(text, lines=1)
             case TextDelta(text):
@@ -80,8 +86,16 @@ class Terminal:
                 self._draw(event.name + event.arguments, lines=1)
             case ReplyFinished():
                 self._finish_reply(event)
-            case RunStarted(task=task) if self.question:
-                self._line(clean(text_of(task)), "bold")
+            case RunStarted(task=said) | LegStarted(said=said) if self.question and said:
+                self._line(clean(text_of(said)), "bold")
+            case Resumed():
+                self._line(f"going on with step {event.step}", "dim")
+            case Steered(text):
+                self._say_unsaid()
+                self._line(f"» {one_line(text)}", "bold", cut=True)
+            case Compacted():
+                more = f"{event.tokens_before:,} to {event.tokens_after:,} tokens"
+                self._line(f"⇣ {event.hidden} messages are hidden from the model: {more}", "dim")
             case ModelLoaded(model, seconds):
                 self._line(f"loaded {model} in {seconds:.1f} s", "dim")
             case StepStarted():
@@ -187,6 +201,9 @@ class Terminal:
         self.close()
 
     def _finish_reply(self, event: ReplyFinished) -> None:
+        if not self._streamed and event.message.reasoning:  # a run that is shown again
+            self._thought.append(event.message.reasoning)
+        self._streamed = False
         self._end_thought()
         self.close()
         self._unsaid = event.message.text.strip()
@@ -203,6 +220,8 @@ class Terminal:
 
     def _show_result(self, event: ToolFinished) -> None:
         mark, style = ("✗", "red") if event.failed else ("✓", "green")
+        if event.extra.get("unknown"):
+            mark, style = "?", "bold yellow"
         said = said_in_short(event.output)
         name = f"{event.call.name}  "
         line = f"{mark} {name}{event.seconds:.2f} s  {said}"
