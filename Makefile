@@ -4,7 +4,7 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all ask ask-suite bench-ask models clean
+.PHONY: help setup fmt check test test-all ask ask-suite bench-ask bench-agents models crash-matrix clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -59,6 +59,12 @@ ask-suite: setup  ## Ask the embedded model 60 fresh questions; exits 1 if a mea
 bench-ask: setup  ## The same twelve questions through smolagents and through Chogori.
 	@$(BIN)/chogori models pull local
 	@$(BIN)/python bench/ask_peer.py
+
+bench-agents: setup  ## Our harness beside its peers; exits 1 if a measure is missed.
+	@$(BIN)/python bench/agents.py
+
+crash-matrix: setup  ## Kill runs at every boundary, resume and compare; exits 1 if a measure is missed.
+	@$(BIN)/python bench/crash_matrix.py
 
 clean:  ## Remove what was installed and cached here.
 	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
