@@ -34,7 +34,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 MOST_LINES = 400
-LONG = {"toolbox/files.py": 425, "toolbox/mcp.py": 430, "toolbox/places.py": 414}
+LONG = {"toolbox/mcp.py": 430}
 """Files that are longer, and as long as they may be: they must not grow."""
 LOOP_LINES, EVENTS_LINES = 226, 45
 """The loop is to stay under one screen, its file below 220 lines: lower this as it shrinks."""
