@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 from torch import Tensor
 
 from chogori.errors import CheckpointError
@@ -73,10 +74,12 @@ class Checkpoint:
             return dequantize_fp8(self.raw(name), self.raw(f"{name}_scale_inv"))
         return self.raw(name)
 
-    def tensor(self, name: str) -> Tensor:
-        """A weight as numbers, whatever its form."""
+    def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """A weight as numbers, whatever its form; in the dtype of the file, or in `dtype`."""
         matrix = self.matrix(name)
-        return dequantize(matrix) if isinstance(matrix, Int4Weight) else matrix
+        if isinstance(matrix, Int4Weight):
+            return dequantize(matrix, dtype)
+        return matrix if dtype is None else matrix.to(dtype)
 
     def raw(self, name: str) -> Tensor:
         """A tensor of the files as it is, by its name without the prefix."""

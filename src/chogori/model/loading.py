@@ -47,7 +47,7 @@ def load(
     with torch.device("meta"):
         network = K2(checkpoint.config, banks=hot.layer, linears=linears)
     found = {
-        name: _as(checkpoint.tensor(name), name, dtype) for name, _ in network.named_parameters()
+        name: checkpoint.tensor(name, _dtype(name, dtype)) for name, _ in network.named_parameters()
     }
     network.load_state_dict(found, assign=True)
     return network.requires_grad_(False).eval()
@@ -62,7 +62,7 @@ def load_to_train(folder: Path, *, dtype: torch.dtype = torch.float32) -> K2:
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if ".mlp.experts." not in name:
-                parameter.data = _as(checkpoint.tensor(name), name, dtype).clone()
+                parameter.data = checkpoint.tensor(name, _dtype(name, dtype)).clone()
         for layer in checkpoint.config.expert_layers:
             _fill(network.mixture(layer).experts, layer, checkpoint)
     return network
@@ -88,9 +88,10 @@ def _fill(experts: ExpertBank, layer: int, checkpoint: Checkpoint) -> None:
     assert isinstance(experts, OwnExperts), "a network to train owns its experts"
     for number in range(checkpoint.config.experts.routed):
         for field in ("gate_proj", "up_proj", "down_proj"):
-            tensor = checkpoint.tensor(f"{expert_name(layer, number)}.{field}.weight")
-            getattr(experts, field)[number].copy_(tensor)
+            stack: Tensor = getattr(experts, field)
+            name = f"{expert_name(layer, number)}.{field}.weight"
+            stack[number].copy_(checkpoint.tensor(name, stack.dtype))
 
 
-def _as(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:
-    return tensor.to(torch.float32 if name.endswith(_FLOAT32_ALWAYS) else dtype)
+def _dtype(name: str, dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if name.endswith(_FLOAT32_ALWAYS) else dtype
