@@ -240,6 +240,39 @@ def doctor(json: Json = False, model: Model = None, data: Data = None) -> None:
         sys.exit(listings.print_checks(settings, json=json))
 
 
+@app.command()
+def prompt(
+    request: Annotated[
+        Path, typer.Argument(help="A chat request as JSON; - reads it.", metavar="REQUEST.json")
+    ],
+    template: Annotated[
+        str, typer.Option(help="k2-instruct, k2-thinking or k2.5.", metavar="NAME")
+    ],
+) -> None:
+    """Print the exact prompt that a chat request becomes."""
+    with _told(_settings()):
+        from chogori.apps import looking
+
+        looking.print_prompt(template, request)
+
+
+@app.command()
+def tokens(
+    tokenizer: Annotated[Path, typer.Option(help="A tiktoken.model file.", metavar="FILE")],
+    special: Annotated[
+        bool, typer.Option("--special", help="Names of special tokens become their ids.")
+    ] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Read a JSON string, print a list, in each line.")
+    ] = False,
+) -> None:
+    """Print the token ids of the text that is piped in."""
+    with _told(_settings()):
+        from chogori.apps import looking
+
+        looking.print_tokens(tokenizer, special=special, jsonl=jsonl)
+
+
 def _settings(data: Path | None = None, model: str | None = None) -> Settings:
     from chogori.apps.settings import read_settings
 
