@@ -90,7 +90,7 @@ def mini_many_experts() -> K2Config:
     )
 
 
-def nano(vocab_size: int = 4352) -> K2Config:
+def nano(vocab_size: int = 4096) -> K2Config:
     """What ships as `k2:nano`: a few megabytes, every code path."""
     return K2Config(
         vocab_size=vocab_size,
