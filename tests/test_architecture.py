@@ -159,11 +159,11 @@ def code_in(document: Path) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_documented_make_target_exists(document: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
     named = {
         word
         for code in code_in(document)
-        if (said := re.match(r"make((?: [a-z-]+\b(?!=))+)", code))
+        if (said := re.match(r"make((?: [a-z0-9-]+\b(?!=))+)", code))
         for word in said[1].split()
     }
     assert named - targets == set()

@@ -48,7 +48,7 @@ def test_a_small_memory_gives_the_same_tokens(folder: Path) -> None:
 
 
 def test_too_small_a_memory_is_refused_with_what_would_do(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"0\.00 GB of memory are too little.*give at least"):
+    with pytest.raises(ConfigError, match=r"1\.0 KB of memory are too little.*give at least"):
         load(folder, memory_bytes=1000)
 
 

@@ -93,7 +93,7 @@ def test_every_tensor_has_its_published_name_and_shape(config: K2Config) -> None
     ours = {weight.name: weight.shape for weight in weights(config)}
     assert theirs == {name: shape for name, shape in ours.items() if ".experts." not in name}
     assert sum(torch.Size(shape).numel() for shape in stacked.values()) == sum(
-        weight.count for weight in weights(config) if weight.part == "routed experts"
+        weight.count for weight in weights(config) if weight.component == "routed experts"
     )
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chogori.apps import weight_commands
+from chogori.apps.weight_commands import Memory
+
 if TYPE_CHECKING:
     from chogori.apps.session import Wanted
     from chogori.apps.settings import Settings
@@ -20,12 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A thinking agent that answers with real tools, on your own machine.",
 )
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and pull models.")
+models = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, pull and inspect models."
+)
 runs = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and show past runs.")
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
 
-MODELS = "local, smollm2, gguf:PATH, scripted:FILE, or http(s)://HOST/v1#MODEL."
+MODELS = "local, smollm2, gguf:PATH, k2:PATH, k2:nano, scripted:FILE, or http(s)://HOST/v1#MODEL."
 Model = Annotated[
     str | None,
     typer.Option(
@@ -116,13 +121,14 @@ def ask(
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
     unsafe: Unsafe = False,
+    memory: Memory = None,
     data: Data = None,
 ) -> None:
     """Ask one question. Text that is piped in, or given by --file, comes with it.
 
     Exit code: 0 answered, 3 the budget ended first, 1 error, 130 Ctrl-C.
     """
-    settings = _settings(data, model)
+    settings = _settings(data, model, memory)
     with _told(settings):
         from chogori.apps import asking, views
 
@@ -152,10 +158,11 @@ def chat(
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
     unsafe: Unsafe = False,
+    memory: Memory = None,
     data: Data = None,
 ) -> None:
     """Talk. Ctrl-C stops an answer, Ctrl-D ends; /new begins anew, /help says more."""
-    settings = _settings(data, model)
+    settings = _settings(data, model, memory)
     with _told(settings):
         from chogori.apps import asking, views
 
@@ -273,10 +280,17 @@ def tokens(
         looking.print_tokens(tokenizer, special=special, jsonl=jsonl)
 
 
-def _settings(data: Path | None = None, model: str | None = None) -> Settings:
+models.command("inspect")(weight_commands.inspect)
+for _command in (weight_commands.logits, weight_commands.quantize, weight_commands.compare):
+    app.command()(_command)
+
+
+def _settings(
+    data: Path | None = None, model: str | None = None, memory_bytes: int | None = None
+) -> Settings:
     from chogori.apps.settings import read_settings
 
-    return read_settings(os.environ, data=data, model=model)
+    return read_settings(os.environ, data=data, model=model, memory_bytes=memory_bytes)
 
 
 def _told(settings: Settings):

@@ -22,6 +22,7 @@ from chogori.errors import ConfigError
 from chogori.model.checkpoint import Checkpoint
 from chogori.model.experts import WAVE, Expert
 from chogori.model.layout import expert_name
+from chogori.model.sizes import said
 from chogori.quant import Int4Weight, Linears, Matrix
 
 
@@ -109,9 +110,8 @@ def expert_budget(memory_bytes: int, other_bytes: int, expert_bytes: int) -> int
     least = WAVE * expert_bytes
     if memory_bytes - other_bytes < least:
         raise ConfigError(
-            f"{memory_bytes / 1e9:.2f} GB of memory are too little for this checkpoint: every "
-            f"token reads {other_bytes / 1e9:.2f} GB, and {WAVE} experts at a time take "
-            f"{least / 1e9:.2f} GB more; give at least --memory "
-            f"{(other_bytes + least) / 1e9 + 0.005:.2f}GB"
+            f"{said(memory_bytes)} of memory are too little for this checkpoint: every token reads "
+            f"{said(other_bytes)}, and {WAVE} experts at a time take {said(least)} more; give at "
+            f"least --memory {-(-(other_bytes + least) // 10**6)}MB"
         )
     return memory_bytes - other_bytes

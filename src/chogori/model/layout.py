@@ -1,4 +1,4 @@
-"""Every tensor of a published checkpoint: its name, its shape, its form, and its part.
+"""Every tensor of a published checkpoint: its name, its shape, its form, and its component.
 
 The one authority on names and shapes: checkpoints are checked, written and counted by it. A
 checkpoint has one of three formats:
@@ -21,7 +21,7 @@ from chogori.model.config import K2Config
 from chogori.quant import GROUP_SIZE, fp8_blocks
 
 Format = Literal["bf16", "fp8", "int4"]
-Part = Literal[
+Component = Literal[
     "embedding",
     "output head",
     "attention",
@@ -31,7 +31,7 @@ Part = Literal[
     "routed experts",
     "norms",
 ]
-PARTS: tuple[Part, ...] = Part.__args__
+COMPONENTS: tuple[Component, ...] = Component.__args__
 FLOATS = frozenset({"BF16", "F16", "F32"})
 DTYPE_BYTES = {"F8_E4M3": 1, "BF16": 2, "F16": 2, "F32": 4, "I32": 4, "I64": 8}
 """The dtypes of safetensors that occur in such checkpoints."""
@@ -43,7 +43,7 @@ class Weight:
 
     name: str
     shape: tuple[int, ...]
-    part: Part
+    component: Component
 
     @property
     def count(self) -> int:
@@ -89,7 +89,7 @@ def expert_name(layer: int, number: int) -> str:
 
 def stored(weight: Weight, form: Format) -> tuple[Stored, ...]:
     """The tensors that hold `weight` in a checkpoint of this format."""
-    if form == "int4" and weight.part == "routed experts":
+    if form == "int4" and weight.component == "routed experts":
         rows, columns = weight.shape
         return (
             Stored(f"{weight.name}_packed", frozenset({"I32"}), (rows, columns // 8), "I32"),
@@ -110,7 +110,7 @@ def stored(weight: Weight, form: Format) -> tuple[Stored, ...]:
 
 def _is_fp8(weight: Weight) -> bool:
     """Every matrix but the embedding, the head and the router."""
-    return len(weight.shape) == 2 and weight.part not in ("embedding", "output head", "router")
+    return len(weight.shape) == 2 and weight.component not in ("embedding", "output head", "router")
 
 
 def _attention(config: K2Config, name: str) -> Iterator[Weight]:
@@ -144,7 +144,7 @@ def _mixture(config: K2Config, name: str) -> Iterator[Weight]:
     yield from _swiglu(f"{name}.shared_experts", d, e.width * e.shared, "shared experts")
 
 
-def _swiglu(name: str, hidden_size: int, width: int, part: Part) -> Iterator[Weight]:
-    yield Weight(f"{name}.gate_proj.weight", (width, hidden_size), part)
-    yield Weight(f"{name}.up_proj.weight", (width, hidden_size), part)
-    yield Weight(f"{name}.down_proj.weight", (hidden_size, width), part)
+def _swiglu(name: str, hidden_size: int, width: int, component: Component) -> Iterator[Weight]:
+    yield Weight(f"{name}.gate_proj.weight", (width, hidden_size), component)
+    yield Weight(f"{name}.up_proj.weight", (width, hidden_size), component)
+    yield Weight(f"{name}.down_proj.weight", (hidden_size, width), component)

@@ -71,7 +71,9 @@ def load_to_train(folder: Path, *, dtype: torch.dtype = torch.float32) -> K2:
 def resident_bytes(checkpoint: Checkpoint) -> tuple[int, int]:
     """What every token reads, in bfloat16, and what one routed expert takes as it is kept."""
     others = sum(
-        2 * weight.count for weight in weights(checkpoint.config) if weight.part != "routed experts"
+        2 * weight.count
+        for weight in weights(checkpoint.config)
+        if weight.component != "routed experts"
     )
     first = expert_name(checkpoint.config.dense_layers, 0) + "."
     form = "int4" if checkpoint.form == "int4" else "bf16"

@@ -64,15 +64,15 @@ def moonlight_16b() -> K2Config:
 def mini_225m() -> K2Config:
     """225 M parameters, 64 M of them active: for measuring on a laptop."""
     return K2Config(
-        vocab_size=32_000,
+        vocab_size=20_480,
         hidden_size=512,
-        layers=12,
+        layers=11,
         dense_layers=1,
         dense_width=2048,
         attention=AttentionShape(
             heads=8, query_rank=256, latent_rank=128, nope_dim=64, rope_dim=32, value_dim=64
         ),
-        experts=ExpertShape(routed=32, chosen=4, width=320, shared=1, scaling=2.827),
+        experts=ExpertShape(routed=32, chosen=4, width=384, shared=1, scaling=2.827),
         context_tokens=32_768,
         rope_theta=50_000.0,
         yarn=Yarn(factor=8.0, original_context=4096),

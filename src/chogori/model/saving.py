@@ -69,7 +69,7 @@ class Encoder:
 
     def _encode(self, weight: Weight) -> dict[str, Tensor]:
         matrix = self._matrix_of(weight)
-        if self._form == "int4" and weight.part == "routed experts":
+        if self._form == "int4" and weight.component == "routed experts":
             if isinstance(matrix, Tensor):
                 matrix = quantize(matrix, self._rule)
             return {
@@ -98,7 +98,7 @@ def save(
 
 def matrix_of(network: K2, weight: Weight) -> Tensor | Int4Weight:
     """Where a weight is in a network."""
-    if weight.part != "routed experts":
+    if weight.component != "routed experts":
         return network.get_parameter(weight.name)
     _, _, layer, *_, number, field, _ = weight.name.split(".")
     assert weight.name.startswith(expert_name(int(layer), int(number)))

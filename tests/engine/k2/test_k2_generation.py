@@ -64,8 +64,8 @@ def test_a_generation_that_is_closed_leaves_a_cache_that_is_right() -> None:
     assert [drawn.id for drawn in kept.generate([1, 2, 3], limit=4)][:2] == first
 
 
-def test_long_prompts_are_read_in_pieces() -> None:
-    length = generation_module.PIECE_TOKENS + 37
+def test_long_prompts_are_read_in_slices() -> None:
+    length = generation_module.SLICE_TOKENS + 37
     prompt = torch.randint(50, (length,), generator=torch.Generator().manual_seed(0)).tolist()
     found = Engine(NETWORK, context_tokens=2 * length).read(prompt)
     with torch.no_grad():
@@ -99,9 +99,7 @@ def test_the_common_prefix_is_common_and_longest(one: list[int], other: list[int
     assert one[: length + 1] != other[: length + 1] or length == min(len(one), len(other))
 
 
-stop_strings = st.lists(
-    texts.filter(bool) | st.sampled_from(["ab", "aab", "aabx"]), max_size=3
-)
+stop_strings = st.lists(texts.filter(bool) | st.sampled_from(["ab", "aab", "aabx"]), max_size=3)
 
 
 @given(texts | st.text("abx"), stop_strings, st.data())

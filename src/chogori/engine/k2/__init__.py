@@ -6,7 +6,7 @@ tokens, `generation` runs the network, `description` knows what lies in a folder
 """
 
 from chogori.engine.k2.description import NANO, Description, describe, find_folder
-from chogori.engine.k2.generation import Engine
+from chogori.engine.k2.generation import Engine, read_logits
 from chogori.engine.k2.model import K2Model
 from chogori.engine.k2.sampler import Drawn, Sampler, Sampling
 
@@ -20,4 +20,5 @@ __all__ = [
     "Sampling",
     "describe",
     "find_folder",
+    "read_logits",
 ]

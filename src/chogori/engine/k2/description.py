@@ -32,6 +32,7 @@ class Description:
     folder: Path
     vocabulary: Path
     template: Template
+    vocabulary_size: int
     profile: Profile
     notice: str = ""
     """What whoever loads it should know."""
@@ -40,6 +41,7 @@ class Description:
 def describe(folder: Path, spec: str) -> Description:
     """The model in `folder`. Raises `CheckpointError`."""
     published = read_published(folder)
+    config = read_config(published)
     own: Mapping[str, Any] = published.get("chogori", {})
     template = template_named(own.get("template") or _template(folder, published))
     vocabulary = folder / VOCABULARY
@@ -49,10 +51,11 @@ def describe(folder: Path, spec: str) -> Description:
         folder=folder,
         vocabulary=vocabulary,
         template=template,
+        vocabulary_size=config.vocab_size,
         profile=Profile(
             name=own.get("name", folder.name),
             spec=spec,
-            context_tokens=read_config(published).context_tokens,
+            context_tokens=config.context_tokens,
             temperature=_TEMPERATURES[template.name],
             top_p=0.95 if template.name == "k2.5" else None,
             instant_temperature=0.6 if template.opens_thinking else None,
