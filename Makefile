@@ -4,10 +4,10 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all ask ask-suite bench-ask models clean
+.PHONY: help setup fmt check test test-all ask ask-suite bench-ask bench-k2 models clean
 
 help:  ## Show this help.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -59,6 +59,9 @@ ask-suite: setup  ## Ask the embedded model 60 fresh questions; exits 1 if a mea
 bench-ask: setup  ## The same twelve questions through smolagents and through Chogori.
 	@$(BIN)/chogori models pull local
 	@$(BIN)/python bench/ask_peer.py
+
+bench-k2: setup  ## Measure the K2 engine: one true-size layer, INT4 against bf16, decoding beside transformers.
+	@$(BIN)/python bench/k2.py
 
 clean:  ## Remove what was installed and cached here.
 	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

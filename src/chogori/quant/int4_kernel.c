@@ -18,8 +18,10 @@
 #define LANES 32
 #define GROUP 32
 #define GROUPS (CHUNK / GROUP)
-#define TOKENS 4  /* vectors that share one decoding of a row */
-#define ROWS 16   /* rows that a thread takes at a time */
+#define TOKENS 4          /* vectors that share one decoding of a row */
+#define AHEAD 16384       /* bytes; into the second cache, whose misses wait in larger number: nearer
+                             by, the prefetcher of the processor stops at every page */
+#define TASK_BYTES 262144 /* what a thread takes at a time: much more than it reads ahead */
 
 typedef struct {
     const uint16_t *x;     /* bfloat16 [tokens][columns], arranged */
@@ -61,8 +63,11 @@ static inline __m512 scales_of_chunk(const uint16_t *scale) {
     return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, lane, four));
 }
 
-static inline void row(const job_t *job, int64_t r, int64_t rows, int64_t columns, int64_t first,
-                       const int tokens, __m512i table) {
+/* One row by `tokens` vectors. Always inlined with a constant, so that every sum has a register; each
+ * has two, since a product takes longer than the wait for the next. */
+static inline __attribute__((always_inline)) void row(
+    const job_t *job, int64_t r, int64_t rows, int64_t columns, int64_t first, const int tokens,
+    __m512i table) {
     const uint16_t *codes = job->codes + r * (columns / 4);
     const uint16_t *scale = job->scale + r * (columns / GROUP);
     const uint16_t *x = job->x + first * columns;
@@ -70,20 +75,19 @@ static inline void row(const job_t *job, int64_t r, int64_t rows, int64_t column
     for (int t = 0; t < tokens; t++) total[t] = _mm512_setzero_ps();
     for (int64_t at = 0; at < columns; at += CHUNK) {
         __m512i lanes = _mm512_loadu_si512(codes + at / 4);
-        /* Rows follow one another, so this reaches into the next one, and at most past the end
-         * of the matrix, where a prefetch does no harm. */
-        _mm_prefetch((const char *)(codes + at / 4) + 2048, _MM_HINT_T0);
-        __m512 part[TOKENS];
-        for (int t = 0; t < tokens; t++) part[t] = _mm512_setzero_ps();
+        _mm_prefetch((const char *)(codes + at / 4) + AHEAD, _MM_HINT_T1);
+        __m512 part[2][TOKENS];
+        for (int t = 0; t < tokens; t++) part[0][t] = part[1][t] = _mm512_setzero_ps();
         for (int k = 0; k < 4; k++) {
             __m512i w = _mm512_permutexvar_epi16(_mm512_srli_epi16(lanes, 4 * k), table);
             for (int t = 0; t < tokens; t++) {
                 __m512i v = _mm512_loadu_si512(x + t * columns + at + k * LANES);
-                part[t] = _mm512_dpbf16_ps(part[t], (__m512bh)w, (__m512bh)v);
+                part[k & 1][t] = _mm512_dpbf16_ps(part[k & 1][t], (__m512bh)w, (__m512bh)v);
             }
         }
         __m512 s = scales_of_chunk(scale + at / GROUP);
-        for (int t = 0; t < tokens; t++) total[t] = _mm512_fmadd_ps(part[t], s, total[t]);
+        for (int t = 0; t < tokens; t++)
+            total[t] = _mm512_fmadd_ps(_mm512_add_ps(part[0][t], part[1][t]), s, total[t]);
     }
     for (int t = 0; t < tokens; t++) job->y[(first + t) * rows + r] = _mm512_reduce_add_ps(total[t]);
 }
@@ -157,12 +161,14 @@ static void group_of(const uint8_t *codes, uint16_t scale, uint16_t *out) {
 
 /* Every job has matrices of the same shape; columns is a multiple of CHUNK. */
 void chogori_int4_linear(const job_t *jobs, int64_t count, int64_t rows, int64_t columns) {
-    int64_t pieces = (rows + ROWS - 1) / ROWS;
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t task = 0; task < count * pieces; task++) {
-        int64_t from = (task % pieces) * ROWS;
-        int64_t to = from + ROWS < rows ? from + ROWS : rows;
-        rows_of(jobs + task / pieces, from, to, rows, columns);
+    int64_t height = TASK_BYTES / (columns / 2);
+    if (height < 1) height = 1;
+    int64_t tasks = (rows + height - 1) / height;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t task = 0; task < count * tasks; task++) {
+        int64_t from = (task % tasks) * height;
+        int64_t to = from + height < rows ? from + height : rows;
+        rows_of(jobs + task / tasks, from, to, rows, columns);
     }
 }
 
