@@ -4,10 +4,10 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all ask ask-suite bench-ask bench-agents models crash-matrix clean
+.PHONY: help setup fmt check test test-all ask ask-suite bench-ask bench-agents bench-k2 models crash-matrix clean
 
 help:  ## Show this help.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -65,6 +65,9 @@ bench-agents: setup  ## Our harness beside its peers; exits 1 if a measure is mi
 
 crash-matrix: setup  ## Kill runs at every boundary, resume and compare; exits 1 if a measure is missed.
 	@$(BIN)/python bench/crash_matrix.py
+
+bench-k2: setup  ## Measure the K2 engine: one true-size layer, INT4 against bf16, decoding beside transformers.
+	@$(BIN)/python bench/k2.py
 
 clean:  ## Remove what was installed and cached here.
 	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@
     │   ├── RateLimited       it refused for now, after every retry
     │   ├── StreamCut         its stream ended before the reply did
     │   └── ModelFileError    a model file is absent, truncated or altered
+    │       └── CheckpointError   its tensors or its config.json are not what they must be
     ├── ContextTooLong        the conversation does not fit the model's context
     ├── SandboxUnavailable    nothing on this machine can confine a tool
     ├── RunNotFound           no run of that id is kept here
@@ -53,6 +54,10 @@ class StreamCut(EndpointError):
 
 class ModelFileError(ModelUnavailable):
     """A model file is absent, truncated or altered."""
+
+
+class CheckpointError(ModelFileError):
+    """The tensors or the config.json of a checkpoint are not what they must be."""
 
 
 class ContextTooLong(ChogoriError):

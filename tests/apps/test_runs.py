@@ -212,7 +212,7 @@ def test_what_one_event_said_is_deleted_from_every_file_and_the_rest_stays(cli: 
     assert holding(cli, SECRET) == []
     verified = cli.run("runs", "verify", "last")
     assert verified.returncode == 0
-    assert "1 were deleted by somebody who may" in verified.stdout
+    assert "2 were deleted by somebody who may" in verified.stdout
     shown = cli.run("runs", "show", "last")
     assert "It is done." in shown.stdout
     assert "was redacted" in shown.stderr

@@ -13,7 +13,7 @@ from chogori.store import Record, SqliteStore, StoreError, Transaction, logs, op
 
 
 def append(number: int):
-    return lambda tx: logs.append(tx, "log", [Record(b"%d" % number)])
+    return lambda tx: logs.append(tx, "log", [Record(b"%d" % number)]).sequence
 
 
 class Gate:

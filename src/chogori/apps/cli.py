@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chogori.apps import weight_commands
 from chogori.apps.cli_runs import runs
 from chogori.apps.options import (
     AllowHosts,
@@ -31,6 +32,7 @@ from chogori.apps.options import (
     settings_of,
     told,
 )
+from chogori.apps.weight_commands import Memory
 
 if TYPE_CHECKING:
     from chogori.apps.session import Wanted
@@ -42,7 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A thinking agent that answers with real tools, on your own machine.",
 )
-models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List and pull models.")
+models = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, pull and inspect models."
+)
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
 
@@ -86,13 +90,14 @@ def ask(
     allow_read_only: AllowReadOnly = False,
     unsafe: Unsafe = False,
     context: ContextOption = None,
+    memory: Memory = None,
     data: Data = None,
 ) -> None:
     """Ask one question. Text that is piped in, or given by --file, comes with it.
 
     Exit code: 0 answered, 3 the budget ended first, 1 error, 130 Ctrl-C.
     """
-    settings = settings_of(data, model)
+    settings = settings_of(data, model, memory)
     with told(settings.data):
         from chogori.apps import asking, views
 
@@ -131,10 +136,11 @@ def chat(
             metavar="ID",
         ),
     ] = None,
+    memory: Memory = None,
     data: Data = None,
 ) -> None:
     """Talk. Ctrl-C stops an answer, Ctrl-D ends; /new begins anew, /help says more."""
-    settings = settings_of(data, model)
+    settings = settings_of(data, model, memory)
     with told(settings.data):
         from chogori.apps import asking, views
 
@@ -188,6 +194,44 @@ def doctor(
 
         is_endpoint = (model or "").startswith(("http://", "https://"))
         sys.exit(listings.print_health(settings, json=json, probe=probe or is_endpoint))
+
+
+@app.command()
+def prompt(
+    request: Annotated[
+        Path, typer.Argument(help="A chat request as JSON; - reads it.", metavar="REQUEST.json")
+    ],
+    template: Annotated[
+        str, typer.Option(help="k2-instruct, k2-thinking or k2.5.", metavar="NAME")
+    ],
+) -> None:
+    """Print the exact prompt that a chat request becomes."""
+    with told(settings_of().data):
+        from chogori.apps import looking
+
+        looking.print_prompt(template, request)
+
+
+@app.command()
+def tokens(
+    tokenizer: Annotated[Path, typer.Option(help="A tiktoken.model file.", metavar="FILE")],
+    special: Annotated[
+        bool, typer.Option("--special", help="Names of special tokens become their ids.")
+    ] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Read a JSON string, print a list, in each line.")
+    ] = False,
+) -> None:
+    """Print the token ids of the text that is piped in."""
+    with told(settings_of().data):
+        from chogori.apps import looking
+
+        looking.print_tokens(tokenizer, special=special, jsonl=jsonl)
+
+
+models.command("inspect")(weight_commands.inspect)
+for _command in (weight_commands.logits, weight_commands.quantize, weight_commands.compare):
+    app.command()(_command)
 
 
 def _wanted(

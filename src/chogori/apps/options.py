@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from chogori.apps.settings import Settings
 
-MODELS = "local, smollm2, gguf:PATH, scripted:FILE, or http(s)://HOST/v1#MODEL."
+MODELS = "local, smollm2, gguf:PATH, k2:PATH, k2:nano, scripted:FILE, or http(s)://HOST/v1#MODEL."
 Model = Annotated[
     str | None,
     typer.Option(
@@ -74,11 +74,13 @@ Unsafe = Annotated[
 ]
 
 
-def settings_of(data: Path | None = None, model: str | None = None) -> Settings:
+def settings_of(
+    data: Path | None = None, model: str | None = None, memory_bytes: int | None = None
+) -> Settings:
     """What the options and the environment say."""
     from chogori.apps.settings import read_settings
 
-    return read_settings(os.environ, data=data, model=model)
+    return read_settings(os.environ, data=data, model=model, memory_bytes=memory_bytes)
 
 
 def told(data: Path) -> AbstractContextManager[None]:

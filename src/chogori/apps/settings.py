@@ -27,6 +27,8 @@ class Settings:
 
     data: Path
     model: str = DEFAULT_MODEL
+    memory_bytes: int | None = None
+    """What the weights of a k2: model may take; None: all of them."""
     environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     @property
@@ -52,23 +54,33 @@ class Settings:
         A file is named by its whole path, so that a run finds it again from any folder."""
         from chogori.presets import load
 
-        return load(_whole(spec or self.model), data=self.data, environ=self.environ)
+        return load(
+            _whole(spec or self.model),
+            data=self.data,
+            environ=self.environ,
+            memory_bytes=self.memory_bytes,
+        )
 
 
 def _whole(spec: str) -> str:
     kind, _, path = spec.partition(":")
-    if kind not in ("gguf", "scripted") or not path:
+    if kind not in ("gguf", "k2", "scripted") or path in ("", "nano"):
         return spec
     return f"{kind}:{Path(path).expanduser().absolute()}"
 
 
 def read_settings(
-    environ: Mapping[str, str], *, data: Path | None = None, model: str | None = None
+    environ: Mapping[str, str],
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    memory_bytes: int | None = None,
 ) -> Settings:
     """Options first, then the environment, then the defaults."""
     home = environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Settings(
         data=(data or Path(home) / "chogori").expanduser().absolute(),
         model=model or environ.get("CHOGORI_MODEL") or DEFAULT_MODEL,
+        memory_bytes=memory_bytes,
         environ=dict(environ),
     )

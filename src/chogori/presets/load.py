@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from chogori.chat import ChatModel, Profile, ScriptedModel, profile_for, read_script
-from chogori.errors import ConfigError
+from chogori.errors import ConfigError, ModelUnavailable
 from chogori.presets.models import KNOWN_MODELS, find_model, models_folder
 
-SPECS = "local, smollm2, gguf:PATH, scripted:FILE, or http(s)://HOST/v1#MODEL"
+SPECS = "local, smollm2, gguf:PATH, k2:PATH, k2:nano, scripted:FILE, or http(s)://HOST/v1#MODEL"
 
 
 def load(
@@ -20,12 +20,15 @@ def load(
     api_key: str | None = None,
     environ: Mapping[str, str] | None = None,
     context_tokens: int | None = None,
+    memory_bytes: int | None = None,
 ) -> ChatModel:
-    """The model that `spec` names: local, smollm2, gguf:PATH, scripted:FILE or
+    """The model that `spec` names: local, smollm2, gguf:PATH, k2:PATH, k2:nano, scripted:FILE or
     http(s)://HOST/v1#MODEL. Raises `ConfigError` for anything else, and `ModelFileError` where a
     model has to be pulled first. An embedded model is read at its first request.
 
-    The key of an endpoint is `api_key`, or is looked for in `data` and `environ` (`api.Keys`)."""
+    `memory_bytes` is what the weights of a k2: model may take; experts beyond that are read from
+    its files each time. The key of an endpoint is `api_key`, or is looked for in `data` and
+    `environ` (`api.Keys`)."""
     kind, _, rest = spec.partition(":")
     if spec in KNOWN_MODELS:
         known = KNOWN_MODELS[spec]
@@ -34,6 +37,8 @@ def load(
     if kind == "gguf" and rest:
         path = Path(rest).expanduser()
         return _gguf(path, _gguf_profile(path, spec), context_tokens)
+    if kind == "k2" and rest:
+        return _k2(spec, context_tokens, memory_bytes)
     if kind == "scripted" and rest:
         path = Path(rest).expanduser()
         return ScriptedModel(read_script(path), profile=profile_for("scripted", spec=spec))
@@ -52,6 +57,23 @@ def _gguf(path: Path, profile: Profile, context_tokens: int | None) -> ChatModel
     if context_tokens:
         profile = replace(profile, context_tokens=context_tokens)
     return GgufModel(path, profile, state_folder=models_folder() / "states")
+
+
+def _k2(spec: str, context_tokens: int | None, memory_bytes: int | None) -> ChatModel:
+    try:
+        from chogori.engine.k2 import K2Model, describe, find_folder
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelUnavailable(
+            f"{spec} needs PyTorch, which is not installed: pip install 'chogori[k2]'"
+        ) from None
+    described = describe(find_folder(spec), spec)
+    if context_tokens:
+        profile = replace(described.profile, context_tokens=context_tokens)
+        described = replace(described, profile=profile)
+    kernels = models_folder().parent / "kernels"
+    return K2Model(described, kernels=kernels, memory_bytes=memory_bytes)
 
 
 def _gguf_profile(path: Path, spec: str) -> Profile:

@@ -1,0 +1,355 @@
+"""Measures the K2 engine on this machine, in one run, and prints one table.
+
+    python bench/k2.py [--only layer,experts,decode] [--experts 384] [--rounds 15]
+
+layer    one true-size layer of Kimi K2 (hidden 7168, 384 experts of 2048, top-8, random INT4 codes)
+         decoded at batch 1: milliseconds, and the published bytes of the eight experts as a share
+         of the read bandwidth that is measured here. Takes 10 GB of memory.
+experts  64 true-size experts, INT4 against bfloat16, at 1 to 256 tokens, by each way there is.
+         Takes 8 GB of memory.
+decode   a mini of 225 M parameters (62 M active) against transformers with its cache and its best
+         experts implementation, the same weights and dtype: decoding at batch 1, and prefill.
+
+All figures are medians. What is compared is measured alternately, round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from chogori.model import Expert, LatentCache, k2_1t, load, mini_225m, save
+from chogori.model.experts import visit
+from chogori.model.network import K2
+from chogori.quant import (
+    Int4Weight,
+    Kernel,
+    Linears,
+    Matrix,
+    TorchLinears,
+    build_kernel,
+    dequantize,
+    linears_of,
+)
+
+HIDDEN, WIDTH, CHOSEN = 7168, 2048, 8
+TOKENS = (1, 4, 16, 64, 256)
+PROMPT_TOKENS, REPLY_TOKENS = 512, 64
+PEER_EXPERTS = ("eager", "batched_mm", "grouped_mm")
+WANTED_SHARE, WANTED_INT4, WANTED_DECODE, WANTED_PREFILL = 0.70, 3.0, 2.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the table; `holds` says whether the measure is met, None where nothing is wanted."""
+
+    what: str
+    found: str
+    wanted: str = ""
+    holds: bool | None = None
+
+
+class Bank:
+    """Experts in memory."""
+
+    def __init__(self, experts: Sequence[Expert]) -> None:
+        self._experts = experts
+
+    def take(self, numbers: Sequence[int]) -> list[Expert]:
+        return [self._experts[number] for number in numbers]
+
+
+def medians(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each, measured one after the other in every round; one round goes before."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round in range(rounds + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            if round:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def bandwidth(rounds: int) -> float:
+    """Bytes a second that all threads read, of a gigabyte that no cache holds."""
+    held = torch.ones(1 << 28)
+    return held.nbytes / medians({"read": held.sum}, rounds)["read"]
+
+
+def drawn_int4(rows: int, columns: int, generator: torch.Generator) -> Int4Weight:
+    words_RW = torch.randint(
+        -(2**31), 2**31 - 1, (rows, columns // 8), dtype=torch.int32, generator=generator
+    )
+    scale_RG = torch.rand(rows, columns // 32, generator=generator).mul_(0.01).bfloat16()
+    return Int4Weight(words_RW, scale_RG)
+
+
+def drawn_expert(generator: torch.Generator) -> Expert:
+    return Expert(
+        drawn_int4(WIDTH, HIDDEN, generator),
+        drawn_int4(WIDTH, HIDDEN, generator),
+        drawn_int4(HIDDEN, WIDTH, generator),
+    )
+
+
+def routes(tokens: int, experts: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Hidden states, and evenly drawn experts with their weights."""
+    x_ND = torch.randn(tokens, HIDDEN, generator=generator).bfloat16()
+    chosen_NK = torch.rand(tokens, experts, generator=generator).topk(CHOSEN).indices
+    return x_ND, chosen_NK, torch.full((tokens, CHOSEN), 1 / CHOSEN)
+
+
+def fresh(
+    bank: Bank, linears: Linears, tokens: int, experts: int, seed: int
+) -> Callable[[], Tensor]:
+    """Visits other experts at each call, so that none is in the processor's cache."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def way() -> Tensor:
+        return visit(bank, linears, *routes(tokens, experts, generator))
+
+    return way
+
+
+def layer(kernel: Kernel | None, experts: int, rounds: int) -> list[Line]:
+    generator = torch.Generator().manual_seed(0)
+    read = bandwidth(rounds)
+    bank = Bank([drawn_expert(generator) for _ in range(experts)])
+    published = CHOSEN * bank.take([0])[0].nbytes
+    shared = [torch.randn(WIDTH, HIDDEN).bfloat16() for _ in range(3)]
+    x_1D = torch.randn(1, HIDDEN).bfloat16()
+
+    def shared_expert() -> Tensor:
+        gate, up = functional.linear(x_1D, shared[0]), functional.linear(x_1D, shared[1])
+        return functional.linear(functional.silu(gate) * up, shared[2].view(HIDDEN, WIDTH))
+
+    took = medians(
+        {
+            "routed": fresh(bank, linears_of(kernel), 1, experts, 1),
+            "shared": shared_expert,
+        },
+        3 * rounds,
+    )
+    share = published / took["routed"] / read
+    return [
+        Line("read bandwidth", f"{read / 1e9:.1f} GB/s"),
+        Line(
+            f"a layer's 8 routed experts of {experts}, one token",
+            f"{1e3 * took['routed']:.2f} ms, {share:.0%} of the bandwidth "
+            f"({published / 1e6:.0f} MB published)",
+            f"at least {WANTED_SHARE:.0%}",
+            share >= WANTED_SHARE,
+        ),
+        Line("its shared expert, bfloat16, one token", f"{1e3 * took['shared']:.2f} ms"),
+    ]
+
+
+class DequantizeOnce:
+    """The way for many tokens, at any number of them."""
+
+    def __init__(self, kernel: Kernel | None) -> None:
+        self._kernel = kernel
+
+    def prepare(self, weight: Int4Weight) -> Int4Weight:
+        return weight
+
+    def __call__(self, inputs: Sequence[Tensor], matrices: Sequence[Matrix]) -> list[Tensor]:
+        return [
+            functional.linear(x, self._whole(matrix))
+            for x, matrix in zip(inputs, matrices, strict=True)
+        ]
+
+    def _whole(self, matrix: Matrix) -> Tensor:
+        assert isinstance(matrix, Int4Weight)
+        return self._kernel.dequantize(matrix) if self._kernel else dequantize(matrix)
+
+
+class Direct:
+    """The kernel's way for a few tokens, at any number of them."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def prepare(self, weight: Int4Weight) -> Int4Weight:
+        return weight
+
+    def __call__(self, inputs: Sequence[Tensor], matrices: Sequence[Matrix]) -> list[Tensor]:
+        weights = [matrix for matrix in matrices if isinstance(matrix, Int4Weight)]
+        return self._kernel.linears(inputs, weights)
+
+
+def experts(kernel: Kernel | None, count: int, rounds: int) -> list[Line]:
+    generator = torch.Generator().manual_seed(0)
+    int4 = [drawn_expert(generator) for _ in range(count)]
+    banks = {"INT4": Bank(int4), "bf16": Bank([_each(each, dequantize) for each in int4])}
+    ways: dict[str, tuple[str, Linears]] = {
+        "bf16": ("bf16", TorchLinears()),
+        "chosen": ("INT4", linears_of(kernel)),
+        "dequantized once": ("INT4", DequantizeOnce(kernel)),
+    }
+    if kernel is not None:
+        ways["from the codes"] = ("INT4", Direct(kernel))
+    lines: list[Line] = []
+    for tokens in TOKENS:
+        took = medians(
+            {
+                name: fresh(banks[form], linears, tokens, count, tokens)
+                for name, (form, linears) in ways.items()
+            },
+            rounds if tokens < 64 else max(3, rounds // 3),
+        )
+        best = min(seconds for name, seconds in took.items() if name not in ("bf16", "chosen"))
+        ratio = took["bf16"] / took["chosen"]
+        found = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in took.items())
+        wanted, holds = "the better way", took["chosen"] <= 1.1 * best
+        if tokens == 1:
+            wanted, holds = f"at least {WANTED_INT4:.0f} x", ratio >= WANTED_INT4
+        what = f"{count} experts, {tokens} tokens: INT4 is {ratio:.1f} x bf16"
+        lines.append(Line(what, found, wanted, holds))
+    return lines
+
+
+def _each(expert: Expert, change: Callable[[Int4Weight], Tensor]) -> Expert:
+    matrices = (expert.gate_FD, expert.up_FD, expert.down_DF)
+    return Expert(*(change(matrix) for matrix in matrices if isinstance(matrix, Int4Weight)))
+
+
+def decode(rounds: int) -> list[Line]:
+    config = replace(mini_225m(), latent_norm_eps=1e-6)
+    ids = torch.randint(config.vocab_size, (1, PROMPT_TOKENS))
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory() as folder:
+        save(K2(config).draw_(0), Path(folder))
+        for dtype in (torch.bfloat16, torch.float32):
+            lines += _decode_in(Path(folder), dtype, ids, rounds)
+    return lines
+
+
+def _decode_in(folder: Path, dtype: torch.dtype, ids: Tensor, rounds: int) -> list[Line]:
+    network = load(folder, dtype=dtype)
+
+    def prefill() -> LatentCache:
+        cache = LatentCache(network.config, dtype=dtype)
+        network.next_logits(ids, cache)
+        return cache
+
+    ours = prefill()
+
+    def reply() -> None:
+        ours.cut(PROMPT_TOKENS)
+        token = ids[:, -1:]
+        for _ in range(REPLY_TOKENS):
+            token = network.next_logits(token, ours).argmax(-1, keepdim=True)
+
+    peers = {name: _peer(folder, dtype, name, ids) for name in PEER_EXPERTS}
+    replies = {"ours": reply, **{name: peer[1] for name, peer in peers.items()}}
+    prefills = {"ours": prefill, **{name: peer[0] for name, peer in peers.items()}}
+    rounds = max(3, rounds // 3)
+    with torch.inference_mode():
+        said, read = medians(replies, rounds), medians(prefills, rounds)
+    kind = str(dtype).removeprefix("torch.")
+    return [
+        _against_peer(f"mini, {kind}, decoding at batch 1", said, REPLY_TOKENS, WANTED_DECODE),
+        _against_peer(f"mini, {kind}, prefill of 512", read, PROMPT_TOKENS, WANTED_PREFILL),
+    ]
+
+
+def _peer(
+    folder: Path, dtype: torch.dtype, experts_implementation: str, ids: Tensor
+) -> tuple[Callable[[], object], Callable[[], None]]:
+    """Prefill and reply of transformers."""
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, DynamicCache
+
+    published = json.loads((folder / "config.json").read_text())
+    # Under the name kimi_k2 it would not find the places of the experts.
+    config = DeepseekV3Config(**{k: v for k, v in published.items() if k != "model_type"})
+    network = DeepseekV3ForCausalLM.from_pretrained(
+        folder, config=config, dtype=dtype, experts_implementation=experts_implementation
+    )
+
+    def prefill() -> DynamicCache:
+        cache = DynamicCache(config=config)
+        network(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    cache = prefill()
+
+    def reply() -> None:
+        cache.crop(PROMPT_TOKENS - cache.get_seq_length())  # a negative number
+        token = ids[:, -1:]
+        for _ in range(REPLY_TOKENS):
+            logits = network(token, past_key_values=cache, use_cache=True).logits
+            token = logits[:, -1].argmax(-1, keepdim=True)
+
+    return prefill, reply
+
+
+def _against_peer(what: str, took: dict[str, float], tokens: int, wanted: float) -> Line:
+    best = min((name for name in took if name != "ours"), key=lambda name: took[name])
+    ratio = took[best] / took["ours"]
+    found = ", ".join(f"{name} {tokens / seconds:,.0f}/s" for name, seconds in took.items())
+    return Line(
+        f"{what}: {ratio:.2f} x transformers ({best})",
+        found,
+        f"at least {wanted:.0f} x",
+        ratio >= wanted,
+    )
+
+
+def show(lines: Sequence[Line]) -> None:
+    marks = {True: "holds", False: "MISSED", None: ""}
+    for line in lines:
+        wanted = f"  [{line.wanted}: {marks[line.holds]}]" if line.wanted else ""
+        print(f"{line.what}\n    {line.found}{wanted}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="layer,experts,decode")
+    parser.add_argument("--experts", type=int, default=k2_1t().experts.routed)
+    parser.add_argument("--rounds", type=int, default=15)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = build_kernel(Path(folder))
+    way = "compiled" if kernel else "none"
+    print(
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, kernel: {way}\n"
+    )
+    lines: list[Line] = []
+    for name in wanted.only.split(","):
+        match name:
+            case "layer":
+                made = layer(kernel, wanted.experts, wanted.rounds)
+            case "experts":
+                made = experts(kernel, min(64, wanted.experts), wanted.rounds)
+            case "decode":
+                made = decode(wanted.rounds)
+            case _:
+                parser.error(f"there is no part {name!r}")
+        show(made)
+        lines += made
+    return 1 if any(line.holds is False for line in lines) else 0
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    names = [line for line in path.read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(": ")[2] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,104 @@
+"""Products with INT4 matrices: every way there is gives the product with the dequantized matrix."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from chogori.quant import (
+    Int4Weight,
+    Kernel,
+    Linears,
+    TorchLinears,
+    build_kernel,
+    dequantize,
+    linears_of,
+    pack,
+)
+from chogori.quant import kernel as kernel_module
+
+sizes = st.tuples(
+    st.integers(1, 5).map(lambda n: 16 * n),
+    st.sampled_from([32, 64, 128, 256, 384]),
+    st.lists(st.integers(1, 20), min_size=1, max_size=4),
+    st.integers(0, 9),
+)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    if not any(map(shutil.which, kernel_module.COMPILERS)):
+        pytest.skip("there is no C compiler here: apt-get install gcc")
+    kernel = build_kernel(tmp_path_factory.mktemp("kernel"))
+    assert kernel is not None, "what the compiler made agrees with the plain functions"
+    return kernel
+
+
+def drawn(
+    rows: int, columns: int, tokens: list[int], seed: int, dtype: torch.dtype
+) -> tuple[list[Tensor], list[Int4Weight]]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(n, columns, generator=generator).to(dtype) for n in tokens]
+    weights = [
+        Int4Weight(
+            pack(torch.randint(-8, 8, (rows, columns), generator=generator, dtype=torch.int8)),
+            torch.rand(rows, columns // 32, generator=generator).bfloat16(),
+        )
+        for _ in tokens
+    ]
+    return inputs, weights
+
+
+def agree(linears: Linears, inputs: list[Tensor], weights: list[Int4Weight]) -> None:
+    prepared = [linears.prepare(weight) for weight in weights]
+    for x, weight, y in zip(inputs, weights, linears(inputs, prepared), strict=True):
+        exact = x.double() @ dequantize(weight, torch.float64).T
+        # The result is rounded to 8 bits; dequantizing to bfloat16 rounds each weight to 8, too.
+        room = 2**-6 if x.dtype == torch.bfloat16 else 1e-5
+        assert y.dtype == x.dtype
+        assert (y - exact).abs().max() <= room * exact.abs().max()
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes)
+def test_torch_alone(size: tuple[int, int, list[int], int]) -> None:
+    agree(TorchLinears(), *drawn(*size, torch.bfloat16))
+    agree(TorchLinears(), *drawn(*size, torch.float32))
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=sizes)
+def test_the_compiled_kernel(kernel: Kernel, size: tuple[int, int, list[int], int]) -> None:
+    agree(linears_of(kernel), *drawn(*size, torch.bfloat16))
+    agree(linears_of(kernel), *drawn(*size, torch.float32))
+
+
+def test_the_kernel_dequantizes_bit_for_bit(kernel: Kernel) -> None:
+    _, (weight,) = drawn(48, 256, [1], 0, torch.bfloat16)
+    assert torch.equal(kernel.dequantize(weight), dequantize(weight))
+
+
+def test_a_kernel_is_compiled_once(kernel: Kernel, tmp_path: Path) -> None:
+    build_kernel(tmp_path)
+    (made,) = tmp_path.iterdir()
+    before = made.stat().st_mtime_ns
+    build_kernel(tmp_path)
+    assert [made] == list(tmp_path.iterdir())
+    assert made.stat().st_mtime_ns == before
+
+
+def test_where_a_kernel_cannot_be_kept_there_is_none(tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    assert build_kernel(occupied) is None
+
+
+def test_a_file_that_is_no_library_is_no_kernel(tmp_path: Path, kernel: Kernel) -> None:
+    (tmp_path / kernel.path.name).write_bytes(b"no library")
+    assert build_kernel(tmp_path) is None
