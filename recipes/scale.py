@@ -20,8 +20,7 @@ SEQUENCES = (1, 16, 64, 256)
 
 def sizes() -> Iterator[str]:
     """A row for each model."""
-    heads = ("model", "parameters", "active", "weights", "read by a token", "cache a token")
-    yield f"| {' | '.join(heads)} | cache, full |"
+    yield "| model | parameters | active | weights | read a token | cache a token | cache, full |"
     yield "|---|---|---|---|---|---|---|"
     for name, found in MODELS.items():
         full = said(found.cache_bytes * found.config.context_tokens)

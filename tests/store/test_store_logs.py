@@ -38,7 +38,9 @@ def test_what_is_appended_is_read_back_whatever_is_closed_between(told) -> None:
         for name, new, is_reopened in told:
             if name not in model:
                 await store.write(lambda tx, name=name: logs.create(tx, name, "run"))
-            place = await store.write(lambda tx, name=name, new=new: logs.append(tx, name, new).sequence)
+            place = await store.write(
+                lambda tx, name=name, new=new: logs.append(tx, name, new).sequence
+            )
             assert place == len(model[name])
             model[name] += new
             if is_reopened:

@@ -365,5 +365,5 @@ def salt_of(past: Sequence[Entry]) -> bytes:
     if found is None:
         return b""
     if found.redacted:
-        raise RunDamaged("what was said in the run was deleted, so it cannot be driven again")
+        raise RunDamaged("some of what was said was redacted, so the run cannot be driven again")
     return bytes.fromhex(found.fields["salt"])

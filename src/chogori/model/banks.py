@@ -11,8 +11,10 @@ is what stays in memory, and its pages go at once.
 
 from __future__ import annotations
 
+import ctypes
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +85,7 @@ class HotExperts:
         prepared = [self._prepared(matrix) for matrix in raw]
         if any(made is not matrix for made, matrix in zip(prepared, raw, strict=True)):
             self._checkpoint.drop_expert(layer, number)
+            _trim()
         expert = self._hot[layer, number] = Expert(*prepared)
         self.nbytes += expert.nbytes
         self.reads += 1
@@ -102,6 +105,13 @@ class LayerExperts:
 
     def take(self, numbers: Sequence[int]) -> list[Expert]:
         return self.hot.take(self.number, numbers)
+
+
+def _trim() -> None:
+    """Give back what making a copy left behind. Small objects that stay split the room of the large
+    ones that went, so the heap grew with every copy, to eight times the budget."""
+    with suppress(AttributeError):  # not with this C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def expert_budget(memory_bytes: int, other_bytes: int, expert_bytes: int) -> int:

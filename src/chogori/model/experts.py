@@ -64,6 +64,8 @@ def visit(
     bank: ExpertBank, linears: Linears, x_ND: Tensor, chosen_NK: Tensor, weight_NK: Tensor
 ) -> Tensor:
     """The weighted sum of each token's chosen experts, [N, D], added up in float32."""
+    if len(x_ND) == 1 and chosen_NK.shape[1] <= WAVE:
+        return _visit_alone(bank, linears, x_ND, chosen_NK, weight_NK)
     order_M = chosen_NK.flatten().argsort(stable=True)
     token_M = order_M // chosen_NK.shape[1]
     weight_M1 = weight_NK.flatten()[order_M, None]
@@ -73,17 +75,27 @@ def visit(
     for first in range(0, len(numbers), WAVE):
         wave = slice(first, first + WAVE)
         stop = at + sum(counts[wave])
-        out_mD = _compute(bank.take(numbers[wave]), linears, x_ND[token_M[at:stop]], counts[wave])
+        inputs = x_ND[token_M[at:stop]].split(counts[wave])
+        out_mD = _compute(bank.take(numbers[wave]), linears, inputs, counts[wave])
         y_ND = y_ND.index_add(0, token_M[at:stop], out_mD * weight_M1[at:stop])
         at = stop
     return y_ND
 
 
-def _compute(
-    experts: list[Expert], linears: Linears, x_mD: Tensor, counts: Sequence[int]
+def _visit_alone(
+    bank: ExpertBank, linears: Linears, x_1D: Tensor, chosen_1K: Tensor, weight_1K: Tensor
 ) -> Tensor:
-    """Every expert on its own run of rows of `x_mD`."""
-    inputs = list(x_mD.split(counts))
+    """One token has nothing to be sorted by, and is the same input to all its experts."""
+    numbers: list[int] = chosen_1K[0].tolist()
+    ones = [1] * len(numbers)
+    return weight_1K @ _compute(bank.take(numbers), linears, [x_1D] * len(ones), ones).float()
+
+
+def _compute(
+    experts: list[Expert], linears: Linears, inputs: Sequence[Tensor], counts: list[int]
+) -> Tensor:
+    """Every expert on its own input, one below the other."""
+    inputs = list(inputs)
     firsts = linears(inputs * 2, [e.gate_FD for e in experts] + [e.up_FD for e in experts])
     gate_mF, up_mF = torch.cat(firsts[: len(experts)]), torch.cat(firsts[len(experts) :])
     inner = (functional.silu(gate_mF) * up_mF).split(counts)

@@ -19,7 +19,9 @@ from chogori.model.layout import expert_name, stored, weights
 from chogori.model.network import K2
 from chogori.quant import Linears, TorchLinears
 
-_FLOAT32_ALWAYS = "e_score_correction_bias"
+_FLOAT32_ALWAYS = (".mlp.gate.weight", ".e_score_correction_bias")
+"""Routers compute in float32; converted once, not for every token. Saved, they are bfloat16 again,
+bit for bit."""
 
 
 def load(

@@ -169,10 +169,9 @@ def write_checkpoint(
     for done, (name, shard) in enumerate(zip(names, shards, strict=True)):
         progress(done, len(shards))
         if not (folder / name).exists():
-            writer = ShardWriter(folder / name, [each.stored for each in shard])
-            for each in shard:
-                writer.write(each.make())
-            writer.close()
+            with ShardWriter(folder / name, [each.stored for each in shard]) as writer:
+                for each in shard:
+                    writer.write(each.make())
     index = {
         "metadata": {"total_size": sum(each.stored.nbytes for shard in shards for each in shard)},
         "weight_map": {

@@ -103,8 +103,8 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes the planned tensors, in the order of the plan. The file gets its name when it is
-    whole; what an error leaves behind ends in `.part`."""
+    """Writes the planned tensors, in the order of the plan, as a context. The file gets its name
+    at the end of it; what an error leaves behind ends in `.part`."""
 
     def __init__(self, path: Path, plan: Sequence[Stored]) -> None:
         self.path = path
@@ -122,12 +122,16 @@ class ShardWriter:
         self._file.write((ctypes.c_char * flat.nbytes).from_address(flat.data_ptr()))
         self._written += 1
 
-    def close(self) -> None:
-        """Give the file its name."""
-        assert self._written == len(self._plan), "every planned tensor is written"
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        with self._file:
+            if kind is not None:
+                return
+            assert self._written == len(self._plan), "every planned tensor is written"
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._part.replace(self.path)
 
 
