@@ -72,6 +72,8 @@ class Wire:
         self._key = ("chogori.api", url, model, profile)
         self._tools: tuple[ToolSpec, ...] = ()
         self._tools_json = b"[]"
+        self._renamed: tuple[Conversation, dict[int, Message]] | None = None
+        """The last conversation, and what of it must be written differently."""
 
     def request(
         self,
@@ -120,7 +122,7 @@ class Wire:
         start = self._reasoning_from(conversation)
         digests = [message.bare_digest for message in encoded[:start]]
         digests += [message.full_digest for message in encoded[start:]]
-        for at, message in unique_ids(conversation).items():
+        for at, message in self._unique(conversation).items():
             again = self.encode(message)
             digests[at] = again.full_digest if at >= start else again.bare_digest
         digests += [(options.prefill or "").encode("utf-8", "surrogatepass")]
@@ -162,10 +164,16 @@ class Wire:
         written = [message.bare for message in encoded[:start]]
         written += [message.full for message in encoded[start:]]
         # Where two calls share an id, the messages that hold it are written anew.
-        for at, message in unique_ids(conversation).items():
+        for at, message in self._unique(conversation).items():
             again = self.encode(message)
             written[at] = again.full if at >= start else again.bare
         return written
+
+    def _unique(self, conversation: Conversation) -> dict[int, Message]:
+        """`unique_ids`, asked once for the fingerprint of a request and for the request."""
+        if self._renamed is None or self._renamed[0] is not conversation:
+            self._renamed = (conversation, unique_ids(conversation))
+        return self._renamed[1]
 
     def _reasoning_from(self, conversation: Conversation) -> int:
         match self.profile.retention:
