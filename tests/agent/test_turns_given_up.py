@@ -8,12 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent_harness import add, answered, bare, calling, story
+from agent_harness import (
+    add,
+    answered,
+    bare,
+    calling,
+    pay,
+    story,
+    told_by_tools,
+    waiting,
+)
 
-from chogori.agent import Agent, Budget, Context
+from chogori.agent import Agent, Budget, ClientTool, Context
 from chogori.agent.kept import fork
 from chogori.agent.replay import replay
-from chogori.chat import Answer, Conversation, Message, ScriptedModel
+from chogori.chat import Answer, Conversation, Message, ScriptedModel, ToolSpec
 from chogori.errors import ModelUnavailable
 from chogori.store import SqliteStore, open_store
 
@@ -70,3 +79,14 @@ async def test_a_branch_at_the_last_step_of_a_turn_goes_on_after_its_answer(tmp_
         branch = await answered(agent.resume(forked, "otherwise"))
         said = [message.text for message in branch.conversation if message.role == "user"]
         assert said == ["hello", "otherwise"]
+
+
+async def test_what_a_step_was_given_while_it_waited_is_not_asked_for_again() -> None:
+    client = ClientTool(ToolSpec("look", "Look.", {"type": "object"}))
+    both = calling(("pay", '{"amount": 5}'), ("look", "{}"))
+    agent = bare(ScriptedModel([both, "done"]), [pay, client])
+    first = await waiting(agent.stream("go"))
+    second = await waiting(agent.continue_(first, approve={"call-0": True}))
+    assert [second.reason, *(call.id for call in second.calls)] == ["tool_results", "call-1"]
+    answer = await answered(agent.continue_(second, results={"call-1": "a tree"}))
+    assert told_by_tools(answer.conversation) == ["paid 5", "a tree"]
