@@ -2,6 +2,8 @@
 
     ChogoriError
     ├── ConfigError           an option, a spec string or a file people write is wrong
+    │   └── RequestError      a request asks what this model cannot do; has `param`
+    │       └── SchemaError   it cannot be held to a JSON schema; has `keyword` and `path`
     ├── ModelUnavailable      a model cannot be had or does not answer
     │   ├── EndpointError     an endpoint answered with an error; has `url` and `status`
     │   ├── RateLimited       it refused for now, after every retry
@@ -29,6 +31,25 @@ class ChogoriError(Exception):
 
 class ConfigError(ChogoriError):
     """An option, a spec string or a file people write is wrong."""
+
+
+class RequestError(ConfigError):
+    """A request asks what this model cannot do. `param` names the field at fault, as the API of
+    chat completions calls it ("tool_choice", "messages.2.content")."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class SchemaError(RequestError):
+    """A JSON schema that nobody can promise to keep to: it is malformed, nothing satisfies it, or
+    it uses a keyword that is not held. `path` is a JSON pointer into the schema."""
+
+    def __init__(self, message: str, *, keyword: str, path: str, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.keyword = keyword
+        self.path = path
 
 
 class ModelUnavailable(ChogoriError):

@@ -48,7 +48,16 @@ from chogori.chat.messages import (
     tool_result,
     user,
 )
-from chogori.chat.model import AllowedTools, ChatModel, JsonFormat, NamedTool, Options, ToolChoice
+from chogori.chat.model import (
+    AllowedTools,
+    ChatModel,
+    ChecksRequests,
+    HasSlots,
+    JsonFormat,
+    NamedTool,
+    Options,
+    ToolChoice,
+)
 from chogori.chat.parts import (
     Content,
     FilePart,
@@ -70,6 +79,7 @@ __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "ChatModel",
+    "ChecksRequests",
     "Claim",
     "Compacted",
     "Content",
@@ -81,6 +91,7 @@ __all__ = [
     "FinishReason",
     "Finished",
     "FixedLimiter",
+    "HasSlots",
     "ImagePart",
     "JsonFormat",
     "Landing",

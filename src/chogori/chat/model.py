@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from chogori.chat.conversation import Conversation
 from chogori.chat.messages import Delta, ToolSpec
@@ -88,7 +88,8 @@ class ChatModel(Protocol):
     ) -> AsyncIterator[Delta]:
         """Stream the next assistant message; the last delta is always `Finished`.
 
-        Closing the iterator cancels the request. Raises `ModelUnavailable` or `ContextTooLong`.
+        Closing the iterator cancels the request. Raises `ModelUnavailable`, `ContextTooLong` or
+        `RequestError`.
         """
         ...
 
@@ -98,4 +99,34 @@ class ChatModel(Protocol):
 
     async def aclose(self) -> None:
         """Give back what the model holds: connections, memory, threads."""
+        ...
+
+
+@runtime_checkable
+class ChecksRequests(Protocol):
+    """A `ChatModel` that knows without doing it that it could not do what is asked."""
+
+    def check(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> None:
+        """Raise the `RequestError` that `stream` would raise. Takes milliseconds, reads no weights
+        and waits for nobody."""
+        ...
+
+
+@runtime_checkable
+class HasSlots(Protocol):
+    """A `ChatModel` that answers in this process, a few requests at once; more wait their turn."""
+
+    @property
+    def slots(self) -> int:
+        """How many requests it answers at once."""
+        ...
+
+    @property
+    def active(self) -> int:
+        """Requests that it has been given and not finished, those that wait among them."""
         ...
