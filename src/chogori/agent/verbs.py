@@ -22,6 +22,7 @@ from chogori.chat import (
     RunStarted,
     Waiting,
     content_of,
+    on_behalf_of,
     text_of,
 )
 from chogori.errors import ConfigError
@@ -145,11 +146,12 @@ async def _leg(verbs: Verbs, start: Start, run: Run) -> AsyncGenerator[Event]:
 
 async def _driven(verbs: Verbs, start: Start, run: Run) -> AsyncGenerator[Event]:
     """What is told of a leg."""
-    async with aclosing(run.listen(verbs.drive(start, run))) as events:
-        async for event in events:
-            if isinstance(event, Answer | Waiting):
-                await run.close()  # so that whoever is told may go on with it at once
-            yield event
+    with on_behalf_of(run.id):
+        async with aclosing(run.listen(verbs.drive(start, run))) as events:
+            async for event in events:
+                if isinstance(event, Answer | Waiting):
+                    await run.close()  # so that whoever is told may go on with it at once
+                yield event
 
 
 async def _again(verbs: Verbs, run: Run, said: Content) -> AsyncGenerator[Event]:

@@ -27,7 +27,7 @@ from chogori.chat import (
     Conversation,
     Delta,
     Finished,
-    FixedLimiter,
+    LearningLimiter,
     Limiter,
     Options,
     Profile,
@@ -280,7 +280,7 @@ def shared_limiter(url: str, key: str | None) -> Limiter:
         for old in [old for old in _limiters if old.is_closed()]:
             del _limiters[old]
     place = (url, hashlib.sha256((key or "").encode()).hexdigest())
-    return _limiters.setdefault(loop, {}).setdefault(place, FixedLimiter())
+    return _limiters.setdefault(loop, {}).setdefault(place, LearningLimiter())
 
 
 def _always(key: str) -> KeySource:

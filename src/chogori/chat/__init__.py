@@ -28,7 +28,7 @@ from chogori.chat.events import (
     Waiting,
     WaitsFor,
 )
-from chogori.chat.limiter import FixedLimiter, Limiter
+from chogori.chat.limiter import FixedLimiter, LearningLimiter, Limiter
 from chogori.chat.messages import (
     Delta,
     Finished,
@@ -71,6 +71,7 @@ from chogori.chat.parts import (
 from chogori.chat.profiles import Price, Profile, profile_for
 from chogori.chat.scripted import Asked, Reply, ScriptedModel, read_script
 from chogori.chat.tools import Effect, Tool, ToolContext, ToolError, ToolResult, tool
+from chogori.chat.turns import on_behalf_of
 
 __all__ = [
     "AllowedTools",
@@ -95,6 +96,7 @@ __all__ = [
     "ImagePart",
     "JsonFormat",
     "Landing",
+    "LearningLimiter",
     "LegStarted",
     "Limiter",
     "Message",
@@ -137,6 +139,7 @@ __all__ = [
     "assistant",
     "content_of",
     "deltas_of",
+    "on_behalf_of",
     "profile_for",
     "read_script",
     "system",
