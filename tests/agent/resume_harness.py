@@ -221,13 +221,13 @@ class DyingStore:
         self._left = groups
         self._late = late
 
-    def submit(self, work: Work[Any]) -> asyncio.Future[Any]:
+    def submit(self, work: Work[Any], *, synced: bool = True) -> asyncio.Future[Any]:
         self._left -= 1
         if self._left >= 0:
-            return self._store.submit(work)
+            return self._store.submit(work, synced=synced)
         dead: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self._left == -1 and self._late:
-            self._store.submit(work).add_done_callback(lambda _: _die(dead))
+            self._store.submit(work, synced=synced).add_done_callback(lambda _: _die(dead))
         else:
             _die(dead)
         return dead
@@ -236,8 +236,8 @@ class DyingStore:
         """Write again."""
         self._left = 1_000_000
 
-    async def write(self, work: Work[Any]) -> Any:
-        return await self._store.write(work)
+    async def write(self, work: Work[Any], *, synced: bool = True) -> Any:
+        return await self._store.write(work, synced=synced)
 
     async def read(self, work: Work[Any]) -> Any:
         return await self._store.read(work)

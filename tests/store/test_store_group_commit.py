@@ -49,6 +49,24 @@ async def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
     assert told == [[("wal",)], [(2,)], [(1,)]]
 
 
+async def test_only_a_group_in_which_no_work_is_synced_does_not_wait_for_the_disk(
+    tmp_path: Path,
+) -> None:
+    def synchronous(tx: Transaction) -> int:
+        return tx.execute("pragma synchronous")[0][0]
+
+    async with open_store(tmp_path) as store:
+        assert await store.write(synchronous, synced=False) == 1
+        assert await store.write(synchronous) == 2
+        gate = Gate()
+        held = store.submit(gate, synced=False)
+        group = [store.submit(synchronous, synced=synced) for synced in (False, True, False)]
+        gate.open()
+        assert await held
+        assert await asyncio.gather(*group) == [2, 2, 2]
+        assert await store.write(synchronous, synced=False) == 1
+
+
 async def test_many_agents_share_their_commits(tmp_path: Path) -> None:
     async def agent(store: SqliteStore, name: str) -> None:
         await appended(store, name, [Record(b"%d" % number) for number in range(10)])

@@ -120,6 +120,16 @@ class Balance:
     voucher: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """What tokens of a model cost, in microdollars for a million: 600,000 is $0.60."""
+
+    input: int
+    cached: int
+    """Of prompt tokens that were read from a cache."""
+    output: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageQuery:
     """Which usage is asked for: [start, end) in seconds since the epoch, in buckets."""
@@ -163,6 +173,10 @@ class Gate(Protocol):
 
     async def balance(self, caller: Caller) -> Balance | None:
         """What the caller's organisation can spend; None where nothing is prepaid."""
+        ...
+
+    def price(self, model: str) -> Pricing | None:
+        """What a model costs now; None where no price is known, and nothing is billed."""
         ...
 
     async def usage(self, caller: Caller, query: UsageQuery) -> list[UsageRow]:

@@ -25,7 +25,7 @@ KEY_NAME = "seal.key"
 KEY_BYTES = 32
 _LOCKED_SECONDS = 30.0
 """How long a group waits for another process that writes."""
-_CHECKPOINT_PAGES = 512
+CHECKPOINT_PAGES = 512
 """The log of writes is carried into the database when it has so many pages (of 4 KiB): a small run
 leaves few bytes, a large swarm seldom waits."""
 _KEPT_BYTES = 8 * 2**20
@@ -36,7 +36,6 @@ _PRAGMAS = (
     "checkpoint_fullfsync = on",
     "secure_delete = on",
     "temp_store = memory",
-    f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
     f"journal_size_limit = {_KEPT_BYTES}",
 )
 
@@ -53,7 +52,9 @@ class Database:
     reading: sqlite3.Connection
 
 
-def open_database(folder: Path, schemas: Schemas, mountinfo: str) -> Database:
+def open_database(
+    folder: Path, schemas: Schemas, mountinfo: str, checkpoint_pages: int = CHECKPOINT_PAGES
+) -> Database:
     """Open the database in `folder`; makes both if need be. Raises `StoreError`."""
     folder = folder.absolute()
     path = folder / NAME
@@ -64,7 +65,7 @@ def open_database(folder: Path, schemas: Schemas, mountinfo: str) -> Database:
             if path.exists():
                 refuse_newer(_connect_read_only(path), schemas, path)
             if _is_writable(path):
-                return _open(path, schemas)
+                return _open(path, schemas, checkpoint_pages)
             return _open_read_only(path, schemas)
     except sqlite3.Error as error:
         raise explain(error, path) from error
@@ -89,7 +90,7 @@ def _is_writable(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
-def _open(path: Path, schemas: Schemas) -> Database:
+def _open(path: Path, schemas: Schemas, checkpoint_pages: int) -> Database:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     writing = _connect(str(path))
     try:
@@ -99,7 +100,7 @@ def _open(path: Path, schemas: Schemas) -> Database:
                 f"{path} is on a file system without shared memory, which a store needs; "
                 "name a folder on another with --data"
             )
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"wal_autocheckpoint = {checkpoint_pages}"):
             writing.execute(f"pragma {pragma}")
         key = _read_key(path.parent) or _make_key(path, is_new=not versions(writing))
         migrate(writing, schemas, path)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Self, TypeVar
 
 from chogori.errors import StoreError
-from chogori.store.database import Database, open_database
+from chogori.store.database import CHECKPOINT_PAGES, Database, open_database
 from chogori.store.filesystems import mounts
 from chogori.store.migrations import Schemas
 from chogori.store.schema import SCHEMA
@@ -52,16 +52,20 @@ class SqliteStore:
         *,
         clock: Callable[[], float] = time.time,
         mountinfo: str | None = None,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
     ) -> Self:
         """Open the store in `folder`, which is made if need be.
 
         `schemas` are the tables of the rooms above: for each room its SQL scripts, the n-th of
         which leads to version n. `mountinfo` is what is mounted, if not what the kernel says.
-        What cannot be written can still be read. Raises `StoreError`, with nothing changed.
+        The log of writes is carried into the database when it has `checkpoint_pages` of 4 KiB; the
+        work that fills it waits for that. What cannot be written can still be read. Raises
+        `StoreError`, with nothing changed.
         """
         known = {**schemas, "store": SCHEMA}
         mounted = mounts() if mountinfo is None else mountinfo
-        return cls(await asyncio.to_thread(partial(open_database, folder, known, mounted)), clock)
+        opening = partial(open_database, folder, known, mounted, checkpoint_pages)
+        return cls(await asyncio.to_thread(opening), clock)
 
     @property
     def is_read_only(self) -> bool:
@@ -73,18 +77,18 @@ class SqliteStore:
         """How many groups of works were committed."""
         return self._writes.commits if self._writes else 0
 
-    def submit(self, work: Work[T]) -> asyncio.Future[T]:
+    def submit(self, work: Work[T], *, synced: bool = True) -> asyncio.Future[T]:
         """See `Store`."""
         if self._writer is None:
             raise StoreError(
                 f"{self.path} is read-only: what is in it can be read; to write, make it and its "
                 "folder writable"
             )
-        return self._writer.submit(work)
+        return self._writer.submit(work, synced=synced)
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, synced: bool = True) -> T:
         """See `Store`."""
-        return await self.submit(work)
+        return await self.submit(work, synced=synced)
 
     async def read(self, work: Work[T]) -> T:
         """See `Store`."""
@@ -104,9 +108,12 @@ async def open_store(
     *,
     clock: Callable[[], float] = time.time,
     mountinfo: str | None = None,
+    checkpoint_pages: int = CHECKPOINT_PAGES,
 ) -> AsyncGenerator[SqliteStore]:
     """`SqliteStore.open` as a context manager."""
-    store = await SqliteStore.open(folder, schemas, clock=clock, mountinfo=mountinfo)
+    store = await SqliteStore.open(
+        folder, schemas, clock=clock, mountinfo=mountinfo, checkpoint_pages=checkpoint_pages
+    )
     try:
         yield store
     finally:

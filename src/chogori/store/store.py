@@ -51,16 +51,18 @@ what it did was undone for the sake of a neighbour: so all it does it does to th
 class Store(Protocol):
     """One database. Every method may be called from any event loop."""
 
-    def submit(self, work: Work[T]) -> asyncio.Future[T]:
+    def submit(self, work: Work[T], *, synced: bool = True) -> asyncio.Future[T]:
         """Have `work` done; the future is done once its outcome is safe on disk.
 
+        Without `synced` it is done once the outcome outlives the process; should the power fail
+        before the next synced work, it may be lost, and with it every later one that is not synced.
         Works are done in the order of their submission. Cancelling the future stops nothing.
         Raises `StoreError` at once where the store is closed or read-only; the future does where
         the database fails.
         """
         ...
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, synced: bool = True) -> T:
         """Submit `work` and wait for it."""
         ...
 

@@ -50,10 +50,12 @@ class Writer:
         self._path = path
         self._key = key
         self._clock = clock
+        self._is_synced = True
 
     def run(self, group: list[Job[Any]]) -> None:
         """Do all of `group` in one transaction, and leave an outcome in each of its jobs."""
         try:
+            self._sync(any(job.synced for job in group))
             if not self._at_once(group):
                 self._one_by_one(group)
         except Exception as error:  # whatever it is, somebody waits to be told
@@ -61,6 +63,13 @@ class Writer:
         else:
             self.commits += 1
             self._scrub([job for job in group if job.scrubs])
+
+    def _sync(self, wanted: bool) -> None:
+        """Have the next commit wait for the disk, or only be written (it then outlives the process,
+        and is on the disk with the next commit that waits)."""
+        if wanted != self._is_synced:
+            self._connection.execute(f"pragma synchronous = {'full' if wanted else 'normal'}")
+            self._is_synced = wanted
 
     def _at_once(self, group: list[Job[Any]]) -> bool:
         """Whether every work went well; if one did not, nothing was done at all. Savepoints would

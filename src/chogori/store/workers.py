@@ -24,6 +24,8 @@ class Job(Generic[T]):
     future: asyncio.Future[T]
     result: T | None = None
     error: BaseException | None = None
+    synced: bool = True
+    """Whether the outcome must be safe though the power fails."""
     scrubs: bool = False
     """Whether the work asked that what it deleted be taken out of every file."""
 
@@ -49,9 +51,9 @@ class Worker:
         self._thread = Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[T]) -> asyncio.Future[T]:
+    def submit(self, work: Work[T], *, synced: bool = True) -> asyncio.Future[T]:
         """Have `work` done after all that was submitted before. Raises `StoreError` if closed."""
-        job = Job(work, asyncio.get_running_loop().create_future())
+        job = Job(work, asyncio.get_running_loop().create_future(), synced=synced)
         with self._lock:
             if self._is_closed:
                 raise StoreError("the store is closed: nothing can be read or written any more")
