@@ -5,6 +5,7 @@ Each change is written in the transaction that makes it, so that there is none w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,7 +30,9 @@ class Act:
     changes: dict[str, Change]
 
 
-def note(tx: Transaction, actor: str, action: str, subject: str, changes: dict[str, Change]) -> int:
+def note(
+    tx: Transaction, actor: str, action: str, subject: str, changes: Mapping[str, Change]
+) -> int:
     """Write down a change of the service; returns its new version, which the rows that were
     changed are to be marked with."""
     if logs.find(tx, LOG) is None:
@@ -39,7 +42,7 @@ def note(tx: Transaction, actor: str, action: str, subject: str, changes: dict[s
         "actor": actor,
         "action": action,
         "subject": subject,
-        "changes": changes,
+        "changes": dict(changes),
     }
     logs.append(tx, LOG, [Record(orjson.dumps(entry))])
     [(version,)] = tx.execute("update service set version = version + 1 returning version")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import orjson
 
@@ -224,7 +224,6 @@ def _key(row: tuple[Any, ...]) -> Key:
 
 def _told(value: object) -> audit.Change:
     if isinstance(value, (frozenset, tuple)):
-        items: Iterable[Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return sorted(map(str, items))
+        return sorted(map(str, cast(Iterable[object], value)))
     assert value is None or isinstance(value, (str, float, bool)), "so are the fields of a grant"
     return value

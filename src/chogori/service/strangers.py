@@ -25,6 +25,9 @@ class Strangers:
     def __init__(self) -> None:
         self._forgiven: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._forgiven)
+
     def failed(self, address: str, now: int) -> int:
         """Count a wrong key; returns the nanoseconds to wait, 0 within the burst."""
         place = _place(address)
