@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from chogori.chat import ToolError as ToolError
     from chogori.chat import tool as tool
     from chogori.presets import load as load
+    from chogori.swarm import Swarm as Swarm
 
     __version__: str
 
 _HOME = {
     "Agent": "agent",
+    "Swarm": "swarm",
     "ToolError": "chat",
     "connect": "api",
     "load": "presets",
@@ -29,7 +31,7 @@ _HOME = {
 }
 """The room each public name lives in."""
 
-__all__ = ["Agent", "ToolError", "__version__", "connect", "load", "tool"]
+__all__ = ["Agent", "Swarm", "ToolError", "__version__", "connect", "load", "tool"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ class Account:
     """What the leg may use up in all."""
     clock: Callable[[], float]
     price: Price | None
+    calls: Callable[[], int] = int
+    """How many calls were made."""
     usage: Usage = Usage()
     steps: int = 0
     seconds: float = 0.0
@@ -33,6 +35,7 @@ class Account:
             usage=self.usage,
             seconds=self.seconds,
             dollars=self.dollars or 0.0,
+            calls=self.calls(),
         )
 
     def ended(self) -> str | None:

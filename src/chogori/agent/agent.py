@@ -103,6 +103,7 @@ class Agent(Verbs):
             line,
             seconds=self.tool_seconds,
             out=self.out(run_id) if self.out else None,
+            most=lambda: run.limits(self.budget).calls,
         )
         leg = Leg(
             run_id=run_id,
@@ -116,8 +117,13 @@ class Agent(Verbs):
             approval=self.approval,
             conversation=conversation,
             evidence=Evidence.of(conversation),
-            account=Account(lambda: run.limits(self.budget), line.clock, self.model.profile.price),
-            standing=Standing(run, view),
+            account=Account(
+                lambda: run.limits(self.budget),
+                line.clock,
+                self.model.profile.price,
+                lambda: toolset.made,
+            ),
+            standing=Standing(run, view, toolset),
         )
         if waited:
             self._take_up(leg, waited, start)
@@ -145,6 +151,7 @@ class Agent(Verbs):
         leg.given = refused | given
         leg.approved = frozenset(call for call, yes in start.approve.items() if yes)
         if isinstance(waited.standing, Standing):
+            leg.toolset.made = waited.standing.toolset.made
             leg.given = {**waited.standing.given, **leg.given}
             leg.approved |= waited.standing.approved
         if waited.calls:

@@ -18,6 +18,8 @@ class Budget:
     reasoning_tokens: int | None = None
     seconds: float | None = None
     dollars: float | None = None
+    calls: int | None = None
+    """Of tools. Those that would go beyond it are not made."""
 
     @property
     def ended(self) -> str | None:
@@ -35,7 +37,13 @@ class Budget:
         return {name: left for name, left in amounts if left is not None}
 
     def spend(
-        self, *, steps: int = 0, usage: Usage = Usage(), seconds: float = 0.0, dollars: float = 0.0
+        self,
+        *,
+        steps: int = 0,
+        usage: Usage = Usage(),
+        seconds: float = 0.0,
+        dollars: float = 0.0,
+        calls: int = 0,
     ) -> Budget:
         """What is left after this."""
         tokens = usage.prompt + usage.completion
@@ -45,6 +53,7 @@ class Budget:
             reasoning_tokens=_less(self.reasoning_tokens, usage.reasoning),
             seconds=_less(self.seconds, seconds),
             dollars=_less(self.dollars, dollars),
+            calls=_less(self.calls, calls),
         )
 
     def lease(self, wanted: Budget) -> tuple[Budget, Budget]:
@@ -69,6 +78,7 @@ class Budget:
                 ),
                 seconds=self.seconds,
                 dollars=None if self.dollars is None else self.dollars / branches,
+                calls=None if self.calls is None else self.calls // branches,
             )
             for _ in range(branches)
         ]

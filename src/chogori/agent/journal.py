@@ -33,9 +33,12 @@ from chogori.chat.event_json import VERSION, decode, encode
 from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
 from chogori.store import Lease, Record, Store, Transaction, blobs, inbox, leases, logs, verify
 
-KIND = "run"
+KIND, SUBAGENT = "run", "subagent"
+"""Kinds of logs: the run of a person's task, and that of a task which another run assigned."""
 LEASE_SECONDS = 30.0
-_PUBLIC = frozenset({"usage", "effect", "stopped_by", "guard", "policy", "budget", "model"})
+_PUBLIC = frozenset(
+    {"usage", "effect", "stopped_by", "guard", "policy", "budget", "model", "role", "report"}
+)
 """Fields that are told beside the numbers; all others are in the blob."""
 NOTES = ("salted", "resumed", "stopped", "abandoned", "rewarded", "removed", "forked")
 """Records that are nothing that the run did. What it does need not follow one when it is driven
@@ -87,6 +90,7 @@ class Journal:
         count: int = 0,
         posted: Sequence[inbox.Message] = (),
         parent: str | None = None,
+        kind: str = KIND,
         now: Callable[[], float] = time.time,
     ) -> None:
         """The log of a run that has no records is made with the first."""
@@ -94,6 +98,7 @@ class Journal:
         self._run_id = run_id
         self._lease = lease
         self._parent = parent
+        self._kind = kind
         self._now = now
         self._gathered: list[Record] = []
         self._owes = False
@@ -115,7 +120,9 @@ class Journal:
         self._shift = 0.0
 
     @classmethod
-    async def begin(cls, store: Store, run_id: str, *, parent: str | None = None) -> Journal:
+    async def begin(
+        cls, store: Store, run_id: str, *, parent: str | None = None, kind: str = KIND
+    ) -> Journal:
         """A new one. Raises `ConfigError` where there is a run of that id."""
 
         def work(tx: Transaction) -> Lease:
@@ -123,7 +130,7 @@ class Journal:
                 raise ConfigError(f"there is a run {run_id} already: resume it, or name another id")
             return leases.acquire(tx, lease_name(run_id), LEASE_SECONDS)
 
-        return cls(store, run_id, await store.write(work), parent=parent)
+        return cls(store, run_id, await store.write(work), parent=parent, kind=kind)
 
     @classmethod
     async def reopen(cls, store: Store, run_id: str) -> Journal:
@@ -199,13 +206,13 @@ class Journal:
             return
         records, self._gathered, self._owes = self._gathered, [], False
         run_id, lease, known = self._run_id, self._lease, self._known
-        first, parent = self.count - len(records), self._parent
+        first, parent, kind = self.count - len(records), self._parent, self._kind
         acted_on = self._acted_on if self._acted_on > self._taken else 0
         self._taken = self._acted_on
 
         def work(tx: Transaction) -> list[inbox.Message]:
             if first == 0:
-                logs.create(tx, run_id, KIND, parent)
+                logs.create(tx, run_id, kind, parent)
             appended = logs.append(tx, run_id, records, lease)
             if appended.sequence != first:
                 raise StoreError(

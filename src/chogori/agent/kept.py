@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chogori.agent.journal import KIND, Entry, Journal, dump, lease_name, not_found, read
+from chogori.agent.journal import KIND, SUBAGENT, Entry, Journal, dump, lease_name, not_found, read
 from chogori.agent.run import is_event, new_run_id, without_abandoned
 from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, Waiting, text_of
 from chogori.chat.event_json import call_to_json
@@ -38,17 +38,22 @@ async def find(store: Store, wanted: str) -> str:
 
     Raises `RunNotFound`."""
     there = await store.read(lambda tx: logs.newest(tx, KIND))
+    below = await store.read(lambda tx: logs.newest(tx, SUBAGENT))
     if wanted == "last":
         for log in there:
             if (await summary(store, log)).state != "deleted":
                 return log.name
-    found = [log.name for log in there]
-    fitting = [id for id in found if id.startswith(wanted)] if _ID.fullmatch(wanted) else []
+    fitting = _fitting(there, wanted) or _fitting(below, wanted)
     if wanted in fitting or len(fitting) == 1:
         return wanted if wanted in fitting else fitting[0]
     if fitting:
         raise RunNotFound(f"{wanted!r} begins {len(fitting)} runs: {', '.join(fitting[:5])}")
     raise not_found(wanted)
+
+
+def _fitting(there: Sequence[Log], wanted: str) -> list[str]:
+    fits = _ID.fullmatch(wanted) is not None
+    return [log.name for log in there if fits and log.name.startswith(wanted)]
 
 
 async def newest(store: Store, number: int) -> list[Kept]:

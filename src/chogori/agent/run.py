@@ -10,20 +10,21 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast, get_args
 
 from chogori.agent.branch import Branch, Mark, RecordedBranch
 from chogori.agent.budget import Budget
 from chogori.agent.changes import changes
-from chogori.agent.journal import NOTES, Entry, Journal, clock_of, read
+from chogori.agent.journal import KIND, NOTES, Entry, Journal, clock_of, read
 from chogori.chat import (
     Answer,
     Content,
     Delta,
     Event,
+    FromSubagent,
     LegStarted,
     ModelLoaded,
     Paused,
@@ -42,7 +43,7 @@ from chogori.chat.event_json import encode
 from chogori.errors import ConfigError, RunChanged, RunDamaged, StoreError
 from chogori.store import Store
 
-_STREAMED: tuple[type, ...] = get_args(Delta)
+_STREAMED: tuple[type, ...] = (*get_args(Delta), FromSubagent)
 _UNTOLD = (*_STREAMED, ReplyRestarted, ModelLoaded)
 """Events that need not come again when a run is driven again."""
 _BY_BRANCHES = (ReplyFinished, ToolStarted, ToolFinished, Steered, Paused)
@@ -51,6 +52,7 @@ _NO_STOPS = (GeneratorExit, RunChanged, RunDamaged)
 """What ends a leg and is not recorded: nobody looks on any more, or the records do not fit."""
 _BY_CHANCE = ("reply_restarted", "model_loaded")
 """Events that need not come again when a run is driven again."""
+_UNLIMITED = Budget(steps=None)
 _IN_BRANCHES = ("tool_started", "tool_finished", "steered", "paused", "noted")
 _NOTES = (*NOTES, "reply_cut")
 """Records about a run that are no events of it."""
@@ -85,6 +87,8 @@ class Standing:
     run: Run
     shown: Any
     """What the model was shown of the conversation (`context.View`)."""
+    toolset: Any
+    """The tools that it had, and how often they were called (`toolset.Toolset`)."""
     given: Mapping[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     """Results that calls of the step that waits have already, by call id."""
     approved: frozenset[str] = frozenset()
@@ -120,6 +124,10 @@ class Run:
         self.ended: Answer | Waiting | None = None
         """The end of the last leg."""
         self._began_with: Budget | None = None
+        self.lease: Callable[[], Budget] | None = None
+        """Says what the run may use up at any time, where it has not a budget of its own."""
+        self.held: Any = None
+        """What a wrapper holds of the run from one leg to the next."""
         self._step = 0
         self._salt = b""
         self._count = self._count_at_end = 0
@@ -130,10 +138,16 @@ class Run:
 
     @classmethod
     async def begin(
-        cls, store: Store, id: str, description: Mapping[str, Any], *, parent: str | None = None
+        cls,
+        store: Store,
+        id: str,
+        description: Mapping[str, Any],
+        *,
+        parent: str | None = None,
+        kind: str = KIND,
     ) -> Run:
         """A run that is new. Raises `ConfigError` where there is one of that id."""
-        return cls(id, description, await Journal.begin(store, id, parent=parent))
+        return cls(id, description, await Journal.begin(store, id, parent=parent, kind=kind))
 
     @classmethod
     async def reopen(
@@ -177,12 +191,26 @@ class Run:
 
     def limits(self, budget: Budget) -> Budget:
         """What a leg may use up: what it began with as long as it is driven again, then `budget`,
-        which whoever resumes a run may have made larger."""
+        which whoever resumes a run may have made larger. With a lease, which comes and goes, the
+        past ended where the records say so."""
+        if self.lease is not None:
+            return self._as_decided() if self.is_past else self.lease()
         if not self.is_past:
             return budget
         if self._began_with is None:
             self._began_with = Budget(**cast(RunStarted, self.starts()[0]).agent["budget"])
         return self._began_with
+
+    def following(self, type: str) -> Entry | None:
+        """What happened next, where that is of the past and of this type."""
+        return self._told[0] if self._told and self._told[0].type == type else None
+
+    def _as_decided(self) -> Budget:
+        """A budget that has ended if the next thing that happened was a landing for its sake."""
+        landing = self.following("landing")
+        limit = str(landing.fields["reason"]).replace(" ", "_") if landing else ""
+        is_limit = limit in Budget.__dataclass_fields__
+        return replace(_UNLIMITED, **{limit: 0}) if is_limit else _UNLIMITED
 
     def branch(self, name: str = "") -> Branch:
         """The line of the run that is called so; "" is the run's own."""

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,11 @@ from chogori.chat.tools import Effect, Restores
 from chogori.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+BEYOND = ToolResult(
+    content_of("not run: the budget allows no further calls; answer with what you have seen"),
+    failed=True,
+    extra={"beyond": True},
+)
 UNKNOWN = ToolResult(
     content_of(
         "the run was interrupted while this call was under way: whether it took effect is unknown, "
@@ -73,7 +78,9 @@ class Toolset:
         *,
         seconds: float,
         out: Path | None = None,
+        most: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """`most` says how many calls may be made in all."""
         self._tools: dict[str, Tool] = {}
         for tool in tools:
             if tool.spec.name in self._tools:
@@ -83,6 +90,9 @@ class Toolset:
         self._seconds = seconds
         self._out = out
         self._branch = branch
+        self._most = most
+        self.made = 0
+        """Calls so far."""
         self.specs: tuple[ToolSpec, ...] = tuple(tool.spec for tool in self._tools.values())
 
     def needing_approval(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
@@ -104,6 +114,7 @@ class Toolset:
         `given` holds results that came from elsewhere: a client, or a person who said no. What is
         recorded is told before anything is done: whoever hears it may have heard enough.
         """
+        given = {**given, **self._beyond(calls)}
         places = [self._place(index, call, given) for index, call in enumerate(calls)]
         outcomes = [(it, self._branch.outcome(it.index, it.started)) for it in places]
         for place, past in outcomes:
@@ -114,6 +125,13 @@ class Toolset:
         async with aclosing(left) as events:
             async for event in events:
                 yield event
+
+    def _beyond(self, calls: Sequence[ToolCall]) -> dict[str, ToolResult]:
+        """What comes of those calls that the budget does not allow; the others count as made."""
+        most = self._most()
+        allowed = len(calls) if most is None else min(len(calls), max(0, most - self.made))
+        self.made += allowed
+        return {call.id: BEYOND for call in calls[allowed:]}
 
     async def _do_all(self, places: Sequence[_Place]) -> AsyncGenerator[ToolStarted | ToolFinished]:
         if len(places) == 1:  # most steps make one call, which needs no task of its own
@@ -223,14 +241,16 @@ class Toolset:
         return result
 
     async def _told(self, call: ToolCall, work: Awaitable[ToolResult | None]) -> ToolResult | None:
-        """What `work` brings; what goes wrong in it is told to the model."""
+        """What `work` brings; what goes wrong in it is told to the model. A tool that has a time
+        limit of its own (`seconds`) is held to that."""
+        seconds = getattr(self._tools[call.name], "seconds", self._seconds)
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds):
                 return await work
         except ToolError as error:
             return _failure(str(error))
         except TimeoutError:
-            return _failure(f"{call.name} did not finish within {self._seconds:g} seconds")
+            return _failure(f"{call.name} did not finish within {seconds:g} seconds")
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from chogori.agent.journal import KIND
 from chogori.agent.run import Begin, Continue, Run, Standing, Start, closing, new_run_id
 from chogori.chat import (
     Answer,
@@ -37,6 +38,11 @@ class Verbs:
     __slots__ = ()
 
     @property
+    def kind(self) -> str:
+        """What kind of log its runs are."""
+        return KIND
+
+    @property
     def kept_in(self) -> Store | None:
         """Where runs are kept; None: nowhere."""
         raise NotImplementedError
@@ -60,7 +66,7 @@ class Verbs:
         if store is None:
             run = Run(id, self.describe())
         else:
-            run = await Run.begin(store, id, self.describe(), parent=parent)
+            run = await Run.begin(store, id, self.describe(), parent=parent, kind=self.kind)
         async with aclosing(_leg(self, Begin(content_of(task)), run)) as events:
             async for event in events:
                 yield event

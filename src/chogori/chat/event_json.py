@@ -22,7 +22,7 @@ from typing import Any, cast, get_args
 import orjson
 
 from chogori.chat.conversation import Conversation
-from chogori.chat.events import Claim, Event
+from chogori.chat.events import Claim, Event, FromSubagent
 from chogori.chat.messages import Message, ReasoningDelta, TextDelta, ToolCall, Usage
 from chogori.chat.parts import Content, FilePart, ImagePart, TextPart, VideoPart
 from chogori.errors import ConfigError
@@ -44,6 +44,9 @@ def encode(event: Event, sequence: int) -> dict[str, Any]:
         kind = "text_delta" if isinstance(event, TextDelta) else "reasoning_delta"
         return {"version": VERSION, "sequence": sequence, "type": kind, "text": event.text}
     told = {"version": VERSION, "sequence": sequence, "type": _name(type(event))}
+    if isinstance(event, FromSubagent):
+        inner = encode(event.event, sequence)
+        return {**told, "run_id": event.run_id, "name": event.name, "event": inner}
     for name in _field_names(type(event)):
         if name not in _UNTOLD:
             told[name] = _plain(getattr(event, name))
@@ -159,6 +162,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "tool_calls": _calls,
     "claims": _claims,
     "tools": tuple,
+    "event": lambda told: decode(told)[1],
 }
 
 

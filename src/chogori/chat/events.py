@@ -53,6 +53,10 @@ class StepStarted:
     number: int
     budget: Mapping[str, float] = field(default_factory=dict[str, float])
     """What is left of each limit, this step taken off."""
+    role: Literal["", "orchestrator", "subagent"] = ""
+    """Whose step it is, in a swarm."""
+    stage: int = 0
+    """In a swarm, the step of the orchestrator that it belongs to, from 1; all its turns count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,8 @@ class Answer:
     """Why it is not the whole answer: the budget that ended, the guard that stopped it."""
     standing: Any = None
     """What the next leg needs and nobody else does; not told, not kept."""
+    report: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Of a swarm: what it took in all (`swarm.Report`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +225,16 @@ class Waiting:
     seconds: float = 0.0
     standing: Any = None
     """As in `Answer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromSubagent:
+    """Something happened in the run of a subagent, whose own journal keeps it."""
+
+    run_id: str
+    name: str
+    """What the orchestrator calls the subagent."""
+    event: Event
 
 
 Event = (
@@ -241,4 +257,5 @@ Event = (
     | Landing
     | Answer
     | Waiting
+    | FromSubagent
 )

@@ -1,0 +1,178 @@
+"""A swarm: an orchestrator that creates subagents and assigns them tasks, all within one budget.
+
+    swarm = Swarm(Agent(model, tools), subagent_tools=tools)
+    answer = swarm.ask("Compare these forty files.")
+    answer.report["critical_steps"]
+
+As in Kimi K2.5: the orchestrator is an agent with two more tools; a subagent sees its own task and
+tools, in a context of its own; the orchestrator sees last messages. Every subagent is a run below
+the orchestrator's, so whatever is killed goes on where it was, and nothing that finished is done
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
+
+from chogori.agent import Agent, Budget
+from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
+from chogori.agent.journal import dump
+from chogori.agent.run import Run, Start
+from chogori.agent.verbs import Verbs
+from chogori.chat import ChatModel, Event, Tool, ToolFinished
+from chogori.errors import ConfigError
+from chogori.store import Store
+from chogori.swarm.executor import Executor, Local
+from chogori.swarm.mapper import Mapper
+from chogori.swarm.roles import ROLES, Role
+from chogori.swarm.scheduler import Turnstile
+from chogori.swarm.table import Table
+from chogori.swarm.team import CALLS, SUBAGENTS, Team
+
+SUBAGENT_STEPS = 100
+"""As in Kimi K2.5's own tests (technical report, appendix E.8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm(Verbs):
+    """See the module's docstring. Raises `ConfigError` for limits that no swarm has."""
+
+    orchestrator: Agent
+    """Its budget is that of the whole swarm; only the steps are its own. Its store keeps all runs,
+    and where its `options` do not ask for streams, nobody is told what subagents do."""
+    subagent_model: ChatModel | None = None
+    """None: the orchestrator's."""
+    subagent_tools: Sequence[Tool] = ()
+    """What subagents may be given; an agent that is created is given all."""
+    width: int = 100
+    """So many subagents run at once; requests wait for the endpoint's limiter besides."""
+    subagent_budget: Budget = field(default_factory=lambda: Budget(steps=SUBAGENT_STEPS))
+    """What one of them may have at most."""
+    roles: Sequence[Role] = ROLES
+    """Agents that need not be created."""
+    maps: bool = False
+    """Whether the orchestrator has a third tool: one task for each of many items, as a table."""
+    shared_folder: bool | None = None
+    """Whether subagents can append to a folder that all read; None: unless the model is small."""
+    most: int = SUBAGENTS
+    """Tasks in one run."""
+    subagent_guards: Sequence[GuardFactory] = DEFAULT_GUARDS
+    executor: Executor = field(default_factory=Local)
+
+    def __post_init__(self) -> None:
+        for what, value, most in (
+            ("width", self.width, SUBAGENTS),
+            ("most", self.most, SUBAGENTS),
+            ("calls", self.orchestrator.budget.calls or CALLS, CALLS),
+        ):
+            if not 1 <= value <= most:
+                raise ConfigError(f"a swarm's {what} is from 1 to {most:,}, and not {value:,}")
+
+    @property
+    def kept_in(self) -> Store | None:
+        return self.orchestrator.kept_in
+
+    @property
+    def budget(self) -> Budget:
+        """Of the whole; there is always a limit to calls."""
+        budget = self.orchestrator.budget
+        return replace(budget, calls=CALLS if budget.calls is None else budget.calls)
+
+    @property
+    def model_of_subagents(self) -> ChatModel:
+        """Who answers for them."""
+        return self.subagent_model or self.orchestrator.model
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether subagents have a shared folder."""
+        if self.shared_folder is None:
+            return self.model_of_subagents.profile.native_tools
+        return self.shared_folder
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody is told what subagents do."""
+        return self.orchestrator.options.stream
+
+    def turnstile(self) -> Turnstile:
+        """For one run. An embedded engine works on as many sequences as it has slots: more tasks
+        at once would only take turns there, and lose what the engine has read."""
+        slots = getattr(self.model_of_subagents, "slots", None)
+        return Turnstile(min(self.width, slots) if isinstance(slots, int) else self.width)
+
+    def subagent(self, role: Role) -> Agent:
+        """The agent of a role."""
+        lead = self.orchestrator
+        return replace(
+            lead,
+            model=self.model_of_subagents,
+            tools=role.of(self.subagent_tools),
+            instructions=role.system_prompt,
+            budget=self.subagent_budget,
+            options=replace(lead.options, stream=False),
+            guards=self.subagent_guards,
+            approval="always" if lead.approval == "always" else "never",
+        )
+
+    def describe(self) -> dict[str, Any]:
+        worker = self.subagent(Role("", ""))
+        return {
+            **self.orchestrator.describe(),
+            "swarm": {
+                "subagent": worker.describe(),
+                "width": self.width,
+                "roles": [asdict(role) for role in self.roles],
+                "maps": self.maps,
+                "shared_folder": self.has_folder,
+                "most": self.most,
+            },
+        }
+
+    async def drive(self, start: Start, run: Run, branch: str = "") -> AsyncIterator[Event]:
+        if run.held is None:
+            run.held = Team(self, run)
+        team = cast(Team, run.held)
+        events = cast(AsyncGenerator[Event], team.begin(start).drive(start, run, branch))
+        async with aclosing(events), aclosing(team.beside(events)) as told:
+            async for event in told:
+                yield team.note(event)
+
+    async def map(
+        self,
+        template: str,
+        items: Sequence[str],
+        *,
+        columns: Sequence[str] = (),
+        agent: str = "worker",
+        system_prompt: str = "",
+        run_id: str | None = None,
+    ) -> Table:
+        """`template`, with each of `items` in the place of {item}, to a subagent for each; as a
+        table, with `columns` if they are named. No model plans it: it is one call of `map_task`.
+
+        `agent` is a role, or the name of one that has `system_prompt`. Raises `ConfigError`."""
+        table = Table()
+        told: dict[str, Any] = {"agent": agent, "template": template, "items": list(items)}
+        call = dump(told | ({"columns": list(columns)} if columns else {})).decode()
+        mapping = self.mapping(self._roles_for(agent, system_prompt))
+        async for event in mapping.stream(call, run_id=run_id):
+            if isinstance(event, ToolFinished) and event.failed:
+                raise ConfigError(event.output)
+            if isinstance(event, ToolFinished):
+                table = Table.of(event.extra["table"])
+        return table
+
+    def mapping(self, roles: Sequence[Role]) -> Swarm:
+        """This swarm, with an orchestrator that only maps."""
+        lead = replace(self.orchestrator, model=Mapper(), tools=(), guards=(), instructions="")
+        model = self.model_of_subagents
+        return replace(self, orchestrator=lead, subagent_model=model, maps=True, roles=roles)
+
+    def _roles_for(self, agent: str, system_prompt: str) -> list[Role]:
+        others = [role for role in self.roles if role.name != agent]
+        own = next((role for role in self.roles if role.name == agent), Role(agent, ""))
+        return [*others, replace(own, system_prompt=system_prompt) if system_prompt else own]
