@@ -17,6 +17,7 @@ from chogori.chat import (
     Event,
     FilePart,
     Finished,
+    FromSubagent,
     ImagePart,
     Message,
     ReplyFinished,
@@ -91,11 +92,14 @@ def some(kind: type) -> st.SearchStrategy[Any]:
     return st.builds(kind, **given_here, **strings)
 
 
-events = st.one_of([some(kind) for kind in get_args(Event)])
+told_alone = st.one_of([some(kind) for kind in get_args(Event) if kind is not FromSubagent])
+events = told_alone | st.builds(FromSubagent, texts, texts, told_alone)
 
 
 def without_conversation(event: Any) -> Any:
     empty = Conversation()
+    if isinstance(event, FromSubagent):
+        return replace(event, event=without_conversation(event.event))
     return replace(event, conversation=empty) if isinstance(event, Answer | Waiting) else event
 
 

@@ -169,7 +169,8 @@ async def replay_run(settings: Settings, wanted: str, *, json: bool) -> int:
         except ChogoriError:  # it cannot be had here, so its bytes cannot be compared
             model = ScriptedModel([], profile=profile_for(began.model, spec=spec))
         try:
-            async with rebuild(began.agent, model, store=store, runs=settings.runs) as verbs:
+            again = rebuild(began.agent, model, store=store, runs=settings.runs, load=settings.load)
+            async with again as verbs:
                 replayed = await replay(verbs, store, id)
         finally:
             await model.aclose()

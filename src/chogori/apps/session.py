@@ -25,6 +25,7 @@ from chogori.chat import (
     Delta,
     Event,
     Finished,
+    FromSubagent,
     ModelLoaded,
     Options,
     Profile,
@@ -36,7 +37,7 @@ from chogori.chat import (
 from chogori.errors import ChogoriError, ConfigError
 from chogori.presets import assistant, rebuild
 
-_UNKEPT: tuple[type, ...] = (Resumed, ModelLoaded, *get_args(Delta))
+_UNKEPT: tuple[type, ...] = (Resumed, ModelLoaded, FromSubagent, *get_args(Delta))
 
 TOKEN_CHARS = 4
 """Characters a token stands for, at most: what is longer than so many surely does not fit."""
@@ -134,7 +135,14 @@ async def reopened(
         began = await kept.began(store, run_id)
         model = settings.load(began.agent["model"])
         stack.push_async_callback(model.aclose)
-        again = rebuild(began.agent, model, store=store, runs=settings.runs, budget=budget)
+        again = rebuild(
+            began.agent,
+            model,
+            store=store,
+            runs=settings.runs,
+            budget=budget,
+            load=settings.load,
+        )
         verbs = await stack.enter_async_context(again)
         yield Session(verbs, settings, view, person, model.profile)
 

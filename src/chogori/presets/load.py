@@ -9,6 +9,8 @@ from pathlib import Path
 from chogori.chat import ChatModel, Profile, ScriptedModel, profile_for, read_script
 from chogori.errors import ConfigError, ModelUnavailable
 from chogori.presets.models import KNOWN_MODELS, find_model, models_folder
+from chogori.swarm.mapper import SPEC as MAP_SPEC
+from chogori.swarm.mapper import Mapper
 
 SPECS = "local, smollm2, gguf:PATH, k2:PATH, k2:nano, scripted:FILE, or http(s)://HOST/v1#MODEL"
 
@@ -42,6 +44,8 @@ def load(
     if kind == "scripted" and rest:
         path = Path(rest).expanduser()
         return ScriptedModel(read_script(path), profile=profile_for("scripted", spec=spec))
+    if spec == MAP_SPEC:
+        return Mapper()
     if kind in ("http", "https"):
         from chogori.api import Keys, connect
 

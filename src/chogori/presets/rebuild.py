@@ -17,7 +17,12 @@ from chogori.agent.verbs import Verbs
 from chogori.chat import AllowedTools, ChatModel, JsonFormat, NamedTool, Options, Tool
 from chogori.errors import RunChanged
 from chogori.presets.assistant import assistant
+from chogori.presets.load import load
 from chogori.store import Store
+from chogori.swarm import Role, Subagent, Swarm
+
+Load = Callable[[str], ChatModel]
+"""From a spec string to a model."""
 
 
 @asynccontextmanager
@@ -28,41 +33,93 @@ async def rebuild(
     store: Store,
     runs: Path,
     budget: Budget | None = None,
+    load: Load = load,
 ) -> AsyncGenerator[Verbs]:
     """The agent, for as long as the context lasts; `runs` is where the folders of runs are, and
-    `budget` replaces what the run had. Raises `RunChanged` naming what cannot be had again."""
+    `budget` replaces what the run had. `load` finds the model of a swarm's subagents, where that is
+    another. Raises `RunChanged` naming what cannot be had again."""
     allowed = budget or Budget(**description["budget"])
     made_by: dict[str, Any] = dict(description["made_by"])
-    if made_by.pop("preset", None) == "assistant":
+    preset = made_by.pop("preset", None)
+    if preset is not None:
         workspace = made_by.pop("workspace")
         if workspace is not None and not Path(workspace).is_dir():
             raise RunChanged(f"the folder {workspace}, which the run works in, is not there now")
-        async with assistant(
-            model,
-            runs=runs,
-            workspace=None if workspace is None else Path(workspace),
-            budget=allowed,
-            options=options_of(description["options"]),
-            approval=description["approval"],
-            context=Context(**description["context"]),
-            store=store,
-            **made_by,
-        ) as verbs:
+        made_by |= {
+            "runs": runs,
+            "workspace": None if workspace is None else Path(workspace),
+            "budget": allowed,
+            "options": options_of(description["options"]),
+            "approval": description["approval"],
+            "context": Context(**description["context"]),
+            "store": store,
+        }
+    if preset == "assistant":
+        async with assistant(model, **made_by) as verbs:
             yield verbs
         return
-    agent = Agent(
+    agent = _agent(description, model, allowed, store)
+    if "subagent" in description:
+        yield Subagent(agent, description["subagent"]["name"])
+    elif "swarm" in description:
+        async with _subagents(description["swarm"]["subagent"], model, load) as workers:
+            yield _swarm(description["swarm"], agent, workers)
+    else:
+        hints = description.get("agreement")
+        yield agent if hints is None else Agreement(agent, hints)
+
+
+def _agent(description: Mapping[str, Any], model: ChatModel, budget: Budget, store: Store) -> Agent:
+    return Agent(
         model,
         [_tool(told) for told in description["tools"]],
         description["instructions"],
-        allowed,
+        budget,
         options_of(description["options"]),
         [_named(path, "guard") for path in description["guards"]],
         description["approval"],
         Context(**description["context"]),
         store=store,
     )
-    hints = description.get("agreement")
-    yield agent if hints is None else Agreement(agent, hints)
+
+
+@asynccontextmanager
+async def _subagents(
+    description: Mapping[str, Any], model: ChatModel, load: Load
+) -> AsyncGenerator[tuple[ChatModel, Mapping[str, Any]]]:
+    """The model of a swarm's subagents, and how they are described."""
+    spec = description["model"]
+    if spec == model.profile.spec:
+        yield model, description
+        return
+    other = load(spec)
+    try:
+        yield other, description
+    finally:
+        await other.aclose()
+
+
+def _swarm(
+    told: Mapping[str, Any], agent: Agent, workers: tuple[ChatModel, Mapping[str, Any]]
+) -> Swarm:
+    model, description = workers
+    return Swarm(
+        agent,
+        model,
+        [_tool(tool) for tool in description["tools"]],
+        width=told["width"],
+        subagent_budget=Budget(**description["budget"]),
+        roles=[_role(role) for role in told["roles"]],
+        maps=told["maps"],
+        shared_folder=told["shared_folder"],
+        most=told["most"],
+        subagent_guards=[_named(path, "guard") for path in description["guards"]],
+    )
+
+
+def _role(told: Mapping[str, Any]) -> Role:
+    tools = None if told["tools"] is None else tuple(told["tools"])
+    return Role(told["name"], told["system_prompt"], told["what"], tools)
 
 
 def options_of(told: Mapping[str, Any]) -> Options:

@@ -19,8 +19,7 @@ from chogori.store import logs
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One task of one subagent: all that another process needs, `subagent` told by its `describe`.
-    """
+    """One task of one subagent: all that another process needs to do it."""
 
     run_id: str
     """Made of the orchestrator's run and the call that assigned it, so that the same call always

@@ -115,7 +115,7 @@ class Folder:
             told = [f"{name}: {_many(sum(e.file == name for e in entries))}" for name in files]
             return "\n".join(told) or "nothing has been shared yet"
         if file not in files:
-            raise ToolError(f"there is no {file!r}; there are: {', '.join(files) or 'no files yet'}")
+            raise ToolError(f"there is no {file!r}; there are: {', '.join(files) or 'none'}")
         told = [f"{entry.heading}\n{entry.text}" for entry in entries if entry.file == file]
         text = "\n\n".join(told)
         cut = len(text) - PAGE_CHARS

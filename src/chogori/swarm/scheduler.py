@@ -65,8 +65,8 @@ class Turnstile:
 
 
 def critical_paths(lengths: Sequence[float], after: Mapping[int, Sequence[int]]) -> list[float]:
-    """For each task, the longest chain of work that begins with it; `after` names, for a task, those
-    that must be done before it. Raises `ValueError` where tasks wait for each other in a circle."""
+    """For each task, the longest chain of work that begins with it; `after` names those before a
+    task. Raises `ValueError` where tasks wait for each other in a circle."""
     followers: list[list[int]] = [[] for _ in lengths]
     open_ = [0] * len(lengths)
     for task, before in after.items():

@@ -50,9 +50,7 @@ class Results:
         result, run_id = found
         return replace(result, extra={**result.extra, "shared_from": run_id})
 
-    async def _make(
-        self, key: str, tool: Tool, arguments: str, context: ToolContext
-    ) -> ToolResult:
+    async def _make(self, key: str, tool: Tool, arguments: str, context: ToolContext) -> ToolResult:
         future: asyncio.Future[tuple[ToolResult, str] | None]
         future = self._under_way[key] = asyncio.get_running_loop().create_future()
         age, made = self._age, None

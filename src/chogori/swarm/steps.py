@@ -3,8 +3,8 @@
     CriticalSteps = sum over stages t of ( S_main(t) + max over subagents i of S_sub,i(t) )
 
 (Kimi K2.5's technical report, section 3). A stage is a step of the orchestrator and the subagents
-that it set to work; S_main is 1, and a subagent's steps in a stage are those it took in the leg that
-the stage began. A subagent that is itself an orchestrator counts with its own critical steps.
+that it set to work; S_main is 1, and a subagent's steps in a stage are those of the leg that the
+stage began. A subagent that is itself an orchestrator counts with its own critical steps.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Outcome:
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Outcome:
         """What `told` made."""
-        return cls(**{**told, "usage": Usage(**told["usage"])})
+        values: dict[str, Any] = {**told, "usage": Usage(**told["usage"])}
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,10 @@ from chogori.swarm.mapper import Mapper
 from chogori.swarm.roles import ROLES, Role
 from chogori.swarm.scheduler import Turnstile
 from chogori.swarm.table import Table
-from chogori.swarm.team import CALLS, SUBAGENTS, Team
+from chogori.swarm.team import Team
 
+SUBAGENTS, CALLS = 300, 4_000
+"""More tasks than the first, and more calls of tools than the second, no swarm has."""
 SUBAGENT_STEPS = 100
 """As in Kimi K2.5's own tests (technical report, appendix E.8)."""
 
@@ -137,9 +139,9 @@ class Swarm(Verbs):
             run.held = Team(self, run)
         team = cast(Team, run.held)
         events = cast(AsyncGenerator[Event], team.begin(start).drive(start, run, branch))
-        async with aclosing(events), aclosing(team.beside(events)) as told:
+        async with aclosing(events), aclosing(team.told(events)) as told:
             async for event in told:
-                yield team.note(event)
+                yield event
 
     async def map(
         self,

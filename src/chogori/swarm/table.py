@@ -49,8 +49,8 @@ class Table:
 
     def add(self, item: str, message: str, outcome: Outcome) -> None:
         """A row."""
-        found = _object_in(message) if self.columns else {}
-        values = {name: found.get(name) for name in self.columns} or {MESSAGE: message}
+        found: Mapping[str, Any] = _object_in(message) if self.columns else {MESSAGE: message}
+        values = {name: found.get(name) for name in self.columns or (MESSAGE,)}
         self.rows.append(Row(item, values, message, outcome.run_id, outcome.ended))
 
     def markdown(self) -> str:

@@ -28,7 +28,7 @@ class Progress:
     """In the stage."""
     text: str = ""
     """What the subagent said last."""
-    results: deque[ToolFinished] = field(default_factory=lambda: deque[ToolFinished](maxlen=RESULTS))
+    results: deque[ToolFinished] = field(default_factory=lambda: deque(maxlen=RESULTS))
     critical: int = 0
     """Steps of its own subagents, side by side."""
     heard: float = field(default_factory=time.monotonic)
