@@ -188,7 +188,7 @@ async def test_an_older_pepper_stays_good_beside_a_newer(tmp_path: Path) -> None
         new = await here.key()
         await here.identified(old)
         await here.identified(new)
-        assert [key.pepper for key in await here.administration.list_keys()] == [1, 2]
+        assert {key.pepper for key in await here.administration.list_keys()} == {1, 2}
     path.write_text(f"2:{'ab' * 32}\n")
     async with world(tmp_path) as here:
         await here.identified(new)
