@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chogori.agent import Agent as Agent
     from chogori.api import connect as connect
+    from chogori.api import create_app as create_app
     from chogori.chat import ToolError as ToolError
     from chogori.chat import tool as tool
     from chogori.presets import load as load
@@ -26,12 +27,22 @@ _HOME = {
     "Swarm": "swarm",
     "ToolError": "chat",
     "connect": "api",
+    "create_app": "api",
     "load": "presets",
     "tool": "chat",
 }
 """The room each public name lives in."""
 
-__all__ = ["Agent", "Swarm", "ToolError", "__version__", "connect", "load", "tool"]
+__all__ = [
+    "Agent",
+    "Swarm",
+    "ToolError",
+    "__version__",
+    "connect",
+    "create_app",
+    "load",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The wire. Here: the client, a `ChatModel` for any OpenAI-compatible endpoint.
+"""The wire, both ends: a client that is a `ChatModel`, and a server for any `ChatModel`.
 
 Moonshot's API, vLLM, SGLang, llama.cpp, Ollama and Chogori's own server are spoken to in one way;
 what they get wrong is put right in `repair` before anybody else sees it. May import `chat` and
@@ -14,9 +14,20 @@ what they get wrong is put right in `repair` before anybody else sees it. May im
     together    what arrived together, told together   probe       what an endpoint does with us
     repair      chunks to deltas, put right            calls       fragments to tool calls
     markers     text with markup left in it            arguments   JSON that models write
+    server      `create_app`: the other end            platform    what the server needs besides
 """
 
 from chogori.api.client import RemoteModel, connect
 from chogori.api.keys import Keys, key_for
+from chogori.api.server import App, OpenGate, Upstream, create_app
 
-__all__ = ["Keys", "RemoteModel", "connect", "key_for"]
+__all__ = [
+    "App",
+    "Keys",
+    "OpenGate",
+    "RemoteModel",
+    "Upstream",
+    "connect",
+    "create_app",
+    "key_for",
+]

@@ -116,6 +116,16 @@ class RemoteModel:
         """What is known of this model; more after `learn`."""
         return self._wire.profile
 
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is: for the server, which hands bytes through."""
+        return self._endpoint
+
+    @property
+    def name(self) -> str | None:
+        """What the endpoint calls it; None as long as that is still to be asked for."""
+        return self._name
+
     async def learn(self) -> Profile:
         """Ask the endpoint what it has: the model's name, if none was given, and its context.
 

@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -42,7 +42,7 @@ from chogori.api.together import together
 from chogori.errors import ConfigError, StreamCut
 
 KeySource = Callable[[str], str | None]
-_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 _CONNECT_SECONDS = 30.0
 _LAST_BYTES_SECONDS = 0.05
 _MOST_COMPLAINT = 256 * 1024
@@ -107,15 +107,19 @@ class Endpoint:
     async def ask(self, body: bytes, model: str) -> AsyncGenerator[Mapping[str, Any] | None]:
         """POST /chat/completions; the chunks of the answer, with None for its end. Closing them
         early closes the connection. Raises `Failure`, and so do the chunks."""
-        return self._chunks(await self._request("POST", "chat/completions", body, model))
+        return self._chunks(await self.post(body, model))
+
+    async def post(self, body: bytes, model: str) -> aiohttp.ClientResponse:
+        """POST /chat/completions; the answer, whose body is still to be read. Raises `Failure`."""
+        return await self._request("POST", "chat/completions", body, model)
 
     async def models(self) -> list[Mapping[str, Any]]:
         """GET /models. Raises `Failure`."""
         response = await self._request("GET", "models", None, "")
         try:
             found = decode(await response.content.read(MOST_BYTES))[0]
-        except (*_BROKEN, ValueError, IndexError):
-            raise self._cut("sent a list of models that cannot be read") from None
+        except (*BROKEN, ValueError, IndexError):
+            raise self.cut("sent a list of models that cannot be read") from None
         finally:
             response.close()
         entries = listed(record(found).get("data")) or listed(record(found).get("models"))
@@ -145,8 +149,8 @@ class Endpoint:
                 headers=headers,
                 allow_redirects=False,
             )
-        except _BROKEN as error:
-            raise self._broken(error, begun=False) from error
+        except BROKEN as error:
+            raise self.broken(error, begun=False) from error
         kind = response.headers.get("Content-Type", "")
         if 200 <= response.status < 300 and not kind.lstrip().lower().startswith("text/html"):
             return response
@@ -172,24 +176,25 @@ class Endpoint:
                     if (size := size + len(data)) > MOST_BYTES:
                         raise ValueError(f"an answer longer than {MOST_BYTES} bytes")
                     continue
-                for chunk in self._read_all(events.feed(data)):
+                for chunk in self.chunks_of(events.feed(data)):
                     yield chunk
                     begun = True
                     if chunk is None:
-                        await _read_last_bytes(response)
+                        await read_last_bytes(response)
                         return
-            for chunk in self._read_all([b"".join(whole)] if is_json else events.close()):
+            for chunk in self.chunks_of([b"".join(whole)] if is_json else events.close()):
                 yield chunk
                 begun = True
-        except _BROKEN as error:
-            raise self._broken(error, begun=begun) from error
+        except BROKEN as error:
+            raise self.broken(error, begun=begun) from error
         except ValueError as error:
-            raise self._cut(f"sent what cannot be read ({error})") from error
+            raise self.cut(f"sent what cannot be read ({error})") from error
         finally:
             response.close()  # which spares the connection if all of the answer was read
 
-    def _read_all(self, events: Sequence[bytes]) -> Iterator[Mapping[str, Any] | None]:
-        """The chunks of several events, joined; those before one that cannot be read come first."""
+    def chunks_of(self, events: Sequence[bytes]) -> Iterator[Mapping[str, Any] | None]:
+        """The chunks of several events, joined; those before one that cannot be read come first.
+        Raises `Failure` and `ValueError`."""
         is_over = len(events) > 1 and events[-1] == DONE
         at_once = decode_all(events[:-1] if is_over else events) if len(events) > 1 else None
         if at_once is not None and not any(map(may_complain, at_once)):
@@ -221,7 +226,7 @@ class Endpoint:
     async def _refusal(self, response: aiohttp.ClientResponse, url: str, model: str) -> Failure:
         try:
             body = await response.content.read(_MOST_COMPLAINT)
-        except _BROKEN:
+        except BROKEN:
             body = b""
         return refusal(
             response.status,
@@ -244,12 +249,14 @@ class Endpoint:
         if not self._key:
             return complaint
         message = complaint.message.replace(self._key, "[key]")
-        return Complaint(message, complaint.kind, complaint.status, complaint.is_page)
+        return replace(complaint, message=message)
 
-    def _broken(self, error: Exception, *, begun: bool) -> Failure:
+    def broken(self, error: Exception, *, begun: bool) -> Failure:
+        """What a connection that failed comes to."""
         return broken(error, url=self.url, begun=begun, idle_seconds=self._idle_seconds)
 
-    def _cut(self, what: str) -> Failure:
+    def cut(self, what: str) -> Failure:
+        """What an answer comes to that cannot be used."""
         return Failure(StreamCut(f"{self.url} {what}", url=self.url), may_pass=True)
 
     async def _session(self) -> aiohttp.ClientSession:
@@ -289,10 +296,10 @@ class _Body(aiohttp.payload.Payload):
         await writer.write(cast(bytes, self._value))
 
 
-async def _read_last_bytes(response: aiohttp.ClientResponse) -> None:
+async def read_last_bytes(response: aiohttp.ClientResponse) -> None:
     """Read to the end of an answer that is over, so that its connection can be used again."""
     try:
         async with asyncio.timeout(_LAST_BYTES_SECONDS):
             await response.content.read()
-    except _BROKEN:
+    except BROKEN:
         pass

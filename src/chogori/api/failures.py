@@ -47,12 +47,15 @@ class Failure(Exception):
         may_pass: bool = False,
         status: int | None = None,
         after_seconds: float | None = None,
+        complaint: Complaint | None = None,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.may_pass = may_pass
         self.status = status
         self.after_seconds = after_seconds
+        self.complaint = complaint
+        """What the endpoint said, where it said something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Complaint:
     """Its `type` and `code`."""
     status: int | None = None
     is_page: bool = False
+    param: str | None = None
+    """The field that is wrong, where it was named."""
 
     @property
     def is_too_long(self) -> bool:
@@ -93,7 +98,9 @@ def complaint_in(value: object) -> Complaint | None:
     number = int(str(code)) if str(code).isdecimal() else 0
     status = number if 400 <= number < 600 else None
     names = " ".join(str(name) for name in (kind, code) if name)
-    return Complaint(_plain(str(body.get("message") or names or "no reason given")), names, status)
+    message = _plain(str(body.get("message") or names or "no reason given"))
+    param = body.get("param")
+    return Complaint(message, names, status, param=param if isinstance(param, str) else None)
 
 
 def read_complaint(body: bytes) -> Complaint:
@@ -164,18 +171,23 @@ def refusal(
         error = _error(f"{where}: {said}; the trouble is the endpoint's own", url, status)
     else:
         error = _error(f"{where}: {said}", url, status)
-    return Failure(error, may_pass=may_pass, status=status, after_seconds=asked)
+    return Failure(
+        error, may_pass=may_pass, status=status, after_seconds=asked, complaint=complaint
+    )
 
 
 def complained(complaint: Complaint, *, url: str) -> Failure:
     """An error in the stream itself."""
     status = complaint.status
     if complaint.is_too_long:
-        return Failure(ContextTooLong(f"{url}: {complaint.message}; shorten the conversation"))
+        error = ContextTooLong(f"{url}: {complaint.message}; shorten the conversation")
+        return Failure(error, complaint=complaint)
     text = f"{url} reported an error in its stream: {complaint.message}"
     may_pass = status is None or may_retry(status, {})
     kind = RateLimited if status == 429 else StreamCut if may_pass else EndpointError
-    return Failure(kind(text, url=url, status=status), may_pass=may_pass, status=status)
+    return Failure(
+        kind(text, url=url, status=status), may_pass=may_pass, status=status, complaint=complaint
+    )
 
 
 def broken(error: Exception, *, url: str, begun: bool, idle_seconds: float) -> Failure:

@@ -1,0 +1,109 @@
+"""Runs the application: uvicorn with httptools, in one process, until it is told to stop.
+
+A stop is graceful: no new connections, and what runs may end within `grace_seconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from chogori.errors import ConfigError
+
+GRACE_SECONDS = 30
+KEEP_ALIVE_SECONDS = 75
+
+
+async def run(
+    app: Any,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    grace_seconds: int = GRACE_SECONDS,
+    on_start: Callable[[str], object] = lambda url: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. `on_start` is told the address once it answers; port 0 is any
+    that is free. Raises `ConfigError` where the port cannot be had, or the extra `serve` is not
+    installed."""
+    with _listen(host, port) as listening:
+        server = _server(app, grace_seconds, lambda: on_start(_url(listening)))
+        await server.serve(sockets=[listening])
+
+
+@asynccontextmanager
+async def serving(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
+    """The application served beside what else this event loop does, at the address that comes. It
+    minds no signals, and ends at once. Raises `ConfigError`."""
+    started = asyncio.Event()
+    with _listen(host, port) as listening:
+        server = _server(app, 1, started.set)
+        task = asyncio.create_task(server.serve_quietly([listening]))
+        waiting = asyncio.create_task(started.wait())
+        try:
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if not started.is_set():
+                await task
+            yield _url(listening)
+        finally:
+            waiting.cancel()
+            server.should_exit = True
+            await task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"{host}:{port} cannot be listened on: {why}; name another with --host and --port"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _server(app: Any, grace_seconds: int, on_start: Callable[[], object]) -> Any:
+    try:
+        import uvicorn
+
+        from chogori.api.server.connections import Connection
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"serving needs {error.name}, which is not installed: pip install 'chogori[serve]'"
+        ) from None
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_start()
+
+        async def serve_quietly(self, sockets: list[socket.socket]) -> None:
+            await self._serve(sockets)
+
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+        backlog=2048,
+    )
+    return Server(config)
