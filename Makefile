@@ -4,7 +4,7 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all ask ask-suite bench-ask bench-agents bench-k2 models crash-matrix clean
+.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-k2 models crash-matrix clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -24,7 +24,7 @@ help:  ## Show this help.
 .venv/dev: .venv/made pyproject.toml
 	@echo "Installing Chogori and what develops it into .venv"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@ .venv/user
+	@touch $@ .venv/user .venv/serve
 
 setup: .venv/dev  ## Install everything for development into .venv.
 
@@ -35,6 +35,15 @@ models: .venv/user
 ask: .venv/user  ## Ask a question: make ask Q="How many days are there from 1972-03-14 to 2026-01-27?"
 	@$(BIN)/chogori models pull local
 	@$(BIN)/chogori ask -- "$$Q"
+
+.venv/serve: .venv/made pyproject.toml
+	@echo "Installing Chogori and its server into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local,serve]'
+	@touch $@
+
+serve: .venv/serve  ## Serve the embedded model on 127.0.0.1:8000; the first start prints a key.
+	@$(BIN)/chogori models pull local
+	@$(BIN)/chogori serve
 
 fmt: setup  ## Format the code.
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -32,6 +32,7 @@ from chogori.apps.options import (
     settings_of,
     told,
 )
+from chogori.apps.serve_command import serve
 from chogori.apps.weight_commands import Memory
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ def tokens(
 
 
 models.command("inspect")(weight_commands.inspect)
+app.command()(serve)
 for _command in (weight_commands.logits, weight_commands.quantize, weight_commands.compare):
     app.command()(_command)
 

@@ -16,6 +16,7 @@ from chogori.api.platform import (
     Credentials,
     Demand,
     Metered,
+    Pricing,
     UsageQuery,
     UsageRow,
 )
@@ -39,6 +40,9 @@ class OpenGate:
         return _Admitted()
 
     async def balance(self, caller: Caller) -> Balance | None:
+        return None
+
+    def price(self, model: str) -> Pricing | None:
         return None
 
     async def usage(self, caller: Caller, query: UsageQuery) -> list[UsageRow]:

@@ -141,12 +141,15 @@ class PlatformRoutes:
             "parent": None,
             "permission": [],
         }
-        if profile.price is not None:
-            entry["pricing"] = {
-                "prompt": f"{profile.price.prompt / 1e6:.9f}",
-                "completion": f"{profile.price.completion / 1e6:.9f}",
-                "input_cache_read": f"{profile.price.cached / 1e6:.9f}",
-            }
+        if (price := self._gate.price(served.name)) is not None:
+            each = (price.input, price.output, price.cached)
+        elif profile.price is not None:
+            dollars = (profile.price.prompt, profile.price.completion, profile.price.cached)
+            each = tuple(round(price * 1e6) for price in dollars)
+        else:
+            return entry
+        names = ("prompt", "completion", "input_cache_read")
+        entry["pricing"] = dict(zip(names, map(_dollars_a_token, each), strict=True))
         return entry
 
 
@@ -202,6 +205,11 @@ def _whole(fields: Mapping[str, list[str]], name: str, low: int, high: int) -> i
     if not value.isascii() or not value.isdigit() or not low <= int(value[:20]) <= high:
         raise invalid(name, f"{name} must be a whole number from {low} to {high}.")
     return int(value)
+
+
+def _dollars_a_token(microdollars: int) -> str:
+    """As OpenRouter writes prices; from microdollars for a million tokens."""
+    return f"{microdollars / 1e12:.12f}".rstrip("0").rstrip(".")
 
 
 def _usage_result(row: UsageRow) -> dict[str, Any]:
