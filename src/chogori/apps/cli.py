@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chogori.apps import weight_commands
+from chogori.apps.cli_keys import keys, usage
 from chogori.apps.cli_runs import runs
 from chogori.apps.options import (
     AllowHosts,
@@ -50,6 +51,8 @@ models = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
+app.add_typer(keys, name="keys")
+app.command("usage")(usage)
 
 
 def _version(wanted: bool) -> None:
