@@ -19,6 +19,7 @@ import orjson
 
 from chogori.api import create_app
 from chogori.api.server.running import run
+from chogori.apps.pages import page_routes
 from chogori.apps.settings import Settings
 from chogori.errors import ConfigError
 from chogori.presets.serving import models_to_serve
@@ -68,6 +69,7 @@ async def _serve(settings: Settings, wanted: Serving) -> None:
             upstreams,
             gate=gate,
             reasoning=reasoning,
+            routes=page_routes(),
             origins=wanted.origins,
             tracer=_tracer(settings),
         )
