@@ -4,7 +4,7 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-k2 models crash-matrix clean
+.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-k2 bench-api api-faults models crash-matrix clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -77,6 +77,12 @@ crash-matrix: setup  ## Kill runs at every boundary, resume and compare; exits 1
 
 bench-k2: setup  ## Measure the K2 engine: one true-size layer, INT4 against bf16, decoding beside transformers.
 	@$(BIN)/python bench/k2.py
+
+bench-api: setup  ## What our server adds to a request, beside LiteLLM; exits 1 if a measure is missed.
+	@$(BIN)/python bench/api.py
+
+api-faults: setup  ## Break upstreams, clients and the server itself; exits 1 if a measure is missed.
+	@$(BIN)/python bench/api_faults.py
 
 clean:  ## Remove what was installed and cached here.
 	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
