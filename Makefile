@@ -1,5 +1,7 @@
 # Everything works on a bare Debian or Ubuntu with git, make and Python 3.11+ (with venv).
 PYTHON ?= python3
+# Tests run so many at once; each file of them stays in one process.
+JOBS ?= 2
 BIN := .venv/bin
 export Q
 
@@ -56,10 +58,10 @@ check: setup  ## Lint, types, import contracts.
 	@$(BIN)/lint-imports
 
 test: setup models  ## Run the tests (what takes long is left to test-all).
-	@$(BIN)/pytest -q -rs -m "not slow"
+	@$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: setup models  ## Run all the tests.
-	@$(BIN)/pytest -q -rs
+	@$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile
 
 ask-suite: setup  ## Ask the embedded model 60 fresh questions; exits 1 if a measure is missed.
 	@$(BIN)/chogori models pull local
