@@ -94,6 +94,8 @@ class Bucket:
         return -(-self._work // self.limit)
 
     def _drain(self, now: int) -> None:
+        if now == self._at:
+            return
         drained = min((now - self._at) * self.limit, self._work)
         self._at = now
         self._work -= drained

@@ -138,6 +138,15 @@ def balanced(tx: Transaction) -> list[str]:
     return problems
 
 
+def unbilled(tx: Transaction, requests: Iterable[str]) -> list[str]:
+    """Which of these requests are on no bill. None is on two: the table of bills forbids it."""
+    return [
+        request
+        for request in requests
+        if not tx.execute("select 1 from usage where request = ?", (request,))
+    ]
+
+
 _DIFFERING = """
     with moved as (
         select credit as id, microdollars from transfers

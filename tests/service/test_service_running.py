@@ -1,0 +1,96 @@
+"""Laws of a service at work: what it keeps for clients, and when it lets nobody in any more."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from service_harness import Clocks, metered, world
+
+from chogori.api.platform import Refused
+from chogori.service import Grant
+from chogori.service.running import LEASE
+from chogori.store import leases
+
+DAY = 86_400.0
+
+
+async def test_reasoning_is_found_again_by_all_three_or_not_at_all(tmp_path: Path) -> None:
+    clocks = Clocks()
+    async with world(tmp_path, clocks) as here:
+        kept = here.service.reasoning
+        await kept.keep("acme", "functions.look:0", b"before", "I look.")
+        await kept.keep("acme", "functions.look:0", b"after", "I look again.")
+        await kept.keep("acme", "functions.look:0", b"after", "I look once more.")
+    async with world(tmp_path, clocks) as here:
+        kept = here.service.reasoning
+        assert await kept.find("acme", "functions.look:0", b"before") == "I look."
+        assert await kept.find("acme", "functions.look:0", b"after") == "I look once more."
+        for organisation, call, digest in (
+            ("other", "functions.look:0", b"before"),
+            ("acme", "functions.look:1", b"before"),
+            ("acme", "functions.look:0", b"other"),
+        ):
+            assert await kept.find(organisation, call, digest) is None
+
+
+async def test_reasoning_is_forgotten_after_a_week(tmp_path: Path) -> None:
+    clocks = Clocks()
+    async with world(tmp_path, clocks) as here:
+        kept = here.service.reasoning
+        await kept.keep("acme", "old", b"", "I think.")
+        clocks.turn(4 * DAY)
+        await kept.keep("acme", "new", b"", "I think.")
+        clocks.turn(4 * DAY)
+        await kept.forget()
+        assert await kept.find("acme", "old", b"") is None
+        assert await kept.find("acme", "new", b"") == "I think."
+
+
+async def test_who_lost_the_folder_to_another_process_lets_nobody_in_and_bills_what_is_under_way(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        caller = await here.caller()
+        running = await here.service.gate.admit(caller, here.demand())
+        await here.store.write(
+            lambda tx: leases.acquire(tx, LEASE, 3_600, may_live=lambda owner: False)
+        )
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await here.service.gate.admit(caller, here.demand())
+                except Refused as error:
+                    refused = error
+                    break
+                await asyncio.sleep(0.02)
+        assert refused.status == 503
+        assert "the lease of service was taken over by process" in refused.message
+        assert await running.settle(metered(0, 100)) == 250
+
+
+async def test_a_key_that_is_revoked_ends_its_own_requests_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        first, second = await here.caller(), await here.caller()
+        ended = [await here.service.gate.admit(first, here.demand()) for _ in range(3)]
+        goes_on = await here.service.gate.admit(second, here.demand())
+        await here.administration.revoke_key(first.key_id)
+        await here.service.refresh()
+        assert all(admission.revoked.is_set() for admission in ended)
+        assert not goes_on.revoked.is_set()
+        assert await ended[0].settle(metered(0, 40)) == 100, "what was produced is billed"
+
+
+@pytest.mark.parametrize("changes", range(3))
+async def test_a_look_takes_in_all_that_was_changed_and_nothing_twice(
+    tmp_path: Path, changes: int
+) -> None:
+    async with world(tmp_path) as here:
+        keys = [await here.administration.create_key(Grant()) for _ in range(changes)]
+        before = here.store.commits
+        await here.service.refresh()
+        await here.service.refresh()
+        assert here.store.commits - before == (1 if changes else 0)
+        for key in keys:
+            await here.identified(key.text)
