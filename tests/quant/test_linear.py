@@ -1,4 +1,4 @@
-"""Products with INT4 matrices: every way there is gives the product with the dequantized matrix."""
+"""Products with INT4 and bfloat16 matrices: every way there is gives the same product."""
 
 from __future__ import annotations
 
@@ -77,6 +77,35 @@ def test_torch_alone(size: tuple[int, int, list[int], int]) -> None:
 def test_the_compiled_kernel(kernel: Kernel, size: tuple[int, int, list[int], int]) -> None:
     agree(linears_of(kernel), *drawn(*size, torch.bfloat16))
     agree(linears_of(kernel), *drawn(*size, torch.float32))
+
+
+@settings(max_examples=20, deadline=None)
+@given(size=sizes)
+def test_a_plain_matrix_goes_through_the_kernel_and_comes_out_the_same(
+    kernel: Kernel, size: tuple[int, int, list[int], int]
+) -> None:
+    inputs, weights = drawn(*size, torch.bfloat16)
+    # Codes and plain matrices at once, as they stand side by side in a layer.
+    matrices = [
+        dequantize(weight) if at % 2 else weight for at, weight in enumerate([*weights, *weights])
+    ]
+    for x, matrix, y in zip(
+        inputs * 2, matrices, linears_of(kernel)(inputs * 2, matrices), strict=True
+    ):
+        whole = matrix if isinstance(matrix, Tensor) else dequantize(matrix, torch.float64)
+        exact = x.double() @ whole.double().T
+        assert y.dtype == x.dtype
+        assert (y - exact).abs().max() <= 2**-6 * exact.abs().max()
+
+
+def test_matrices_that_are_trained_do_not_go_through_the_kernel(kernel: Kernel) -> None:
+    (x,), (weight,) = drawn(32, 64, [1], 0, torch.bfloat16)
+    matrix = dequantize(weight).requires_grad_(True)
+    linears_of(kernel)([x], [matrix])[0].sum().backward()
+    assert matrix.grad is not None
+    x.requires_grad_(True)
+    linears_of(kernel)([x], [dequantize(weight)])[0].sum().backward()
+    assert x.grad is not None
 
 
 def test_the_kernel_dequantizes_bit_for_bit(kernel: Kernel) -> None:

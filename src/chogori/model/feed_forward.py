@@ -8,15 +8,19 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from chogori.quant import Linears
+
 
 class SwiGLU(nn.Module):
     """No biases; the names are the published ones."""
 
-    def __init__(self, hidden_size: int, width: int) -> None:
+    def __init__(self, hidden_size: int, width: int, linears: Linears) -> None:
         super().__init__()
+        self.linears = linears
         self.gate_proj = nn.Linear(hidden_size, width, bias=False)
         self.up_proj = nn.Linear(hidden_size, width, bias=False)
         self.down_proj = nn.Linear(width, hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.linears([x, x], [self.gate_proj.weight, self.up_proj.weight])
+        return self.linears([functional.silu(gate) * up], [self.down_proj.weight])[0]

@@ -40,9 +40,8 @@ class Mixture(nn.Module):
         super().__init__()
         self.gate = Router(config.hidden_size, config.experts)
         self.experts = experts
-        self.shared_experts = SwiGLU(
-            config.hidden_size, config.experts.width * config.experts.shared
-        )
+        shared_width = config.experts.width * config.experts.shared
+        self.shared_experts = SwiGLU(config.hidden_size, shared_width, linears)
         self.linears = linears
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -57,9 +56,10 @@ class Layer(nn.Module):
 
     def __init__(self, config: K2Config, attention: LatentAttention, mlp: nn.Module) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        kernel = attention.linears.kernel
+        self.input_layernorm = RMSNorm(config.hidden_size, config.norm_eps, kernel)
         self.self_attn = attention
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.norm_eps, kernel)
         self.mlp = mlp
 
     def forward(self, h_BTD: Tensor, turn: Rotation, cache: LatentCache | None) -> Tensor:
@@ -75,10 +75,14 @@ class Trunk(nn.Module):
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            Layer(config, LatentAttention(config, number), _mlp(config, number, banks, linears))
+            Layer(
+                config,
+                LatentAttention(config, number, linears),
+                _mlp(config, number, banks, linears),
+            )
             for number in range(config.layers)
         )
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, linears.kernel)
 
     def forward(self, ids_BT: Tensor, cache: LatentCache | None = None) -> Tensor:
         first = 0 if cache is None else cache.length
@@ -103,17 +107,17 @@ class K2(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        banks = banks or (lambda layer: OwnExperts(config))
-        self.model = Trunk(config, banks, linears or TorchLinears())
+        self.linears = linears or TorchLinears()
+        self.model = Trunk(config, banks or (lambda layer: OwnExperts(config)), self.linears)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, ids_BT: Tensor, cache: LatentCache | None = None) -> Tensor:
         """Logits of every position, [B, T, V]."""
-        return self.lm_head(self.model(ids_BT, cache))
+        return self._logits(self.model(ids_BT, cache))
 
     def next_logits(self, ids_BT: Tensor, cache: LatentCache | None = None) -> Tensor:
         """Logits of the last position alone, [B, V]: of a long prompt nobody wants the others."""
-        return self.lm_head(self.model(ids_BT, cache)[:, -1])
+        return self._logits(self.model(ids_BT, cache)[:, -1])
 
     def mixture(self, layer: int) -> Mixture:
         """The mixture of an expert layer."""
@@ -121,6 +125,9 @@ class K2(nn.Module):
         assert isinstance(block, Layer), "the trunk is made of layers"
         assert isinstance(block.mlp, Mixture), f"layer {layer} has experts"
         return block.mlp
+
+    def _logits(self, h_BxD: Tensor) -> Tensor:
+        return self.linears([h_BxD], [self.lm_head.weight])[0]
 
     @torch.no_grad()
     def draw_(self, seed: int, deviation: float = 0.02) -> K2:
@@ -138,5 +145,5 @@ class K2(nn.Module):
 
 def _mlp(config: K2Config, layer: int, banks: Banks, linears: Linears) -> nn.Module:
     if layer < config.dense_layers:
-        return SwiGLU(config.hidden_size, config.dense_width)
+        return SwiGLU(config.hidden_size, config.dense_width, linears)
     return Mixture(config, banks(layer), linears)

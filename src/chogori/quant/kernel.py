@@ -1,8 +1,10 @@
-"""The INT4 kernel in C (`int4_kernel.c`), compiled for this machine, where there is a compiler.
+"""The kernel in C, compiled for this machine, where there is a compiler.
 
-No compiler is required: `build_kernel` then gives None, and `linear` has another way. What was
-compiled is kept in a folder of the caller's choice, under a name made of the source, the flags and
-the processor, and is used only after it has agreed with the plain functions of `int4`.
+`products.c` multiplies few tokens with INT4 and bfloat16 matrices; `token.c` does what else a new
+token needs in bfloat16. No compiler is required: `build_kernel` then gives None, and there is
+another way. What was compiled is kept in a folder of the caller's choice, under a name made of the
+source, the flags and the processor, and is used only after its products have agreed with the plain
+functions of `int4`.
 """
 
 from __future__ import annotations
@@ -14,30 +16,23 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from chogori.quant.int4 import Int4Weight, dequantize, pack
 
-SOURCE = Path(__file__).with_name("int4_kernel.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.c", "token.c"))
+HEADER = Path(__file__).with_name("numbers.h")
 COMPILERS = ("cc", "gcc")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
-CHUNK, GROUP = 128, 32
-"""Columns come in multiples of `CHUNK`, in groups of `GROUP`."""
-LANES = 32
-
-
-class _Job(ctypes.Structure):
-    _fields_ = (
-        ("x", ctypes.c_void_p),
-        ("codes", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        ("y", ctypes.c_void_p),
-        ("tokens", ctypes.c_int64),
-    )
+CHUNK, GROUP, LANES = 128, 32, 32
+"""Columns of codes come in multiples of `CHUNK`, in groups of `GROUP`; those of bfloat16 in
+multiples of `LANES`."""
 
 
 class Kernel:
@@ -47,20 +42,24 @@ class Kernel:
         # Left unresolved when it was linked, OpenMP is found in the library that torch has
         # loaded: a second pool of threads would spin against the first.
         library = ctypes.CDLL(str(path))
-        self._linear = library.chogori_int4_linear
-        self._linear.argtypes = (ctypes.c_void_p, *[ctypes.c_int64] * 3)
-        self._linear.restype = None
-        self._dequantize = library.chogori_int4_dequantize
-        self._dequantize.argtypes = (*[ctypes.c_void_p] * 3, ctypes.c_int64)
-        self._dequantize.restype = None
+        self._products = _function(library.chogori_products, "pi")
+        self._dequantize = _function(library.chogori_dequantize, "pppi")
+        self._rms_norm = _function(library.chogori_rms_norm, "pppiif")
+        self._latent_row = _function(library.chogori_latent_row, "pppppiif")
+        self._attend = _function(library.chogori_attend, "pf")
         self.path = path
         self.is_vectorised = bool(library.chogori_is_vectorised())
 
     @staticmethod
-    def takes(weight: Int4Weight) -> bool:
+    def takes(weight: object) -> bool:
         """Whether the matrix has a form that the kernel reads."""
+        if isinstance(weight, Tensor):
+            is_read = weight.dtype == torch.bfloat16 and weight.shape[1] % LANES == 0
+            is_fixed = is_read and not weight.requires_grad
+            return is_fixed and weight.is_contiguous() and weight.device.type == "cpu"
         return (
-            weight.shape[1] % CHUNK == 0
+            isinstance(weight, Int4Weight)
+            and weight.shape[1] % CHUNK == 0
             and weight.group_size == GROUP
             and weight.scale_RG.dtype == torch.bfloat16
             and weight.words_RW.is_contiguous()
@@ -68,28 +67,33 @@ class Kernel:
             and weight.words_RW.device.type == "cpu"
         )
 
-    def linears(self, inputs: Sequence[Tensor], weights: Sequence[Int4Weight]) -> list[Tensor]:
-        """x @ w.T for each pair: bfloat16 [tokens, columns] in, the same dtype out.
+    def products(
+        self, inputs: Sequence[Tensor], weights: Sequence[Tensor | Int4Weight]
+    ) -> list[Tensor]:
+        """x @ w.T for each pair: bfloat16 [..., columns] in, the same dtype out.
 
-        All the matrices have one shape; inputs that are the same tensor are arranged once.
+        Inputs that are the same tensor are arranged once.
         """
-        rows, columns = weights[0].shape
-        arranged = {id(x): arrange(x) for x in inputs}
-        outputs = [torch.empty(x.shape[0], rows) for x in inputs]
-        jobs = (_Job * len(inputs))(
-            *(
-                (
-                    arranged[id(x)].data_ptr(),
-                    weight.words_RW.data_ptr(),
-                    weight.scale_RG.data_ptr(),
-                    y.data_ptr(),
-                    x.shape[0],
-                )
-                for x, weight, y in zip(inputs, weights, outputs, strict=True)
+        held: dict[tuple[int, bool], Tensor] = {}
+        outputs: list[Tensor] = []
+        jobs = array("q")
+        for x, weight in zip(inputs, weights, strict=True):
+            rows, columns = weight.shape
+            is_coded = isinstance(weight, Int4Weight)
+            given = held.get((id(x), is_coded))
+            if given is None:
+                given = held[id(x), is_coded] = arrange(x) if is_coded else x.contiguous()
+            y = x.new_empty((*x.shape[:-1], rows))
+            outputs.append(y)
+            held_at, scale_at = (
+                (weight.words_RW.data_ptr(), weight.scale_RG.data_ptr())
+                if is_coded
+                else (weight.data_ptr(), 0)
             )
-        )
-        self._linear(ctypes.addressof(jobs), len(jobs), rows, columns)
-        return [y.to(x.dtype) for x, y in zip(inputs, outputs, strict=True)]
+            tokens = x.numel() // columns
+            jobs.extend((given.data_ptr(), held_at, scale_at, y.data_ptr(), tokens, rows, columns))
+        self._products(jobs.buffer_info()[0], len(outputs))
+        return outputs
 
     def dequantize(self, weight: Int4Weight) -> Tensor:
         """The matrix in bfloat16, bit for bit that of `int4.dequantize`."""
@@ -102,10 +106,70 @@ class Kernel:
         )
         return weight_RC
 
+    @staticmethod
+    def norms(x: Tensor, weight_C: Tensor) -> bool:
+        """Whether numbers and weight are such as `token.c` reads, and nobody wants a gradient."""
+        both = (x, weight_C)
+        return all(
+            each.dtype == torch.bfloat16 and each.device.type == "cpu" and not each.requires_grad
+            for each in both
+        )
+
+    def rms_norm(self, x: Tensor, weight_C: Tensor, eps: float) -> Tensor:
+        """x / sqrt(mean(x^2) + eps), rounded, times the weight; bfloat16 [..., C]."""
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        columns = x.shape[-1]
+        rows = x.numel() // columns
+        self._rms_norm(x.data_ptr(), weight_C.data_ptr(), y.data_ptr(), rows, columns, eps)
+        return y
+
+    def latent_row(
+        self, kv_C: Tensor, weight_L: Tensor, eps: float, cos_I: Tensor, sin_I: Tensor
+    ) -> Tensor:
+        """What the latent cache keeps of one token: its latent, normalised, and its key, rotated by
+        these tables (float32)."""
+        row_C, rank = torch.empty_like(kv_C), len(weight_L)
+        pointers = [each.data_ptr() for each in (kv_C, weight_L, cos_I, sin_I, row_C)]
+        self._latent_row(*pointers, rank, kv_C.numel() - rank, eps)
+        return row_C
+
+    def attend(
+        self,
+        q_HQ: Tensor,
+        rows_SC: Tensor,
+        up_HXL: Tensor,
+        cos_I: Tensor,
+        sin_I: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Attention of one token's queries, which it rotates, over the rows of the latent cache:
+        [H, V]. `up_HXL` holds, by heads, the rows that make keys of latents, then those for values.
+        """
+        heads, queries = q_HQ.shape
+        (seen, columns), (rows, rank) = rows_SC.shape, up_HXL.shape[1:]
+        rope = columns - rank
+        values = rows - (queries - rope)
+        out_HV = q_HQ.new_empty(heads, values)
+        scratch = torch.empty(heads * (columns + seen + rank), dtype=torch.float32)
+        tensors = (q_HQ, rows_SC, up_HXL, cos_I, sin_I, out_HV, scratch)
+        about = array("q", [each.data_ptr() for each in tensors])
+        about.extend((heads, queries - rope, rope, values, rank, seen))
+        self._attend(about.buffer_info()[0], scale)
+        return out_HV
+
 
 def arrange(x_TC: Tensor) -> Tensor:
-    """Columns in the order in which the kernel meets them: [chunk, lane, 4] to [chunk, 4, lane]."""
+    """Columns in the order in which codes are met: [chunk, 4, lane] of [chunk, lane, 4]."""
     return x_TC.unflatten(-1, (-1, LANES, CHUNK // LANES)).transpose(-1, -2).contiguous()
+
+
+def _function(made: Any, kinds: str) -> Any:
+    """A function of the library, its arguments being pointers, integers and floats."""
+    types = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
+    made.argtypes = [types[kind] for kind in kinds]
+    made.restype = None
+    return made
 
 
 def build_kernel(folder: Path) -> Kernel | None:
@@ -113,7 +177,7 @@ def build_kernel(folder: Path) -> Kernel | None:
 
     None where there is no C compiler, or where what it makes cannot be loaded or is wrong.
     """
-    path = folder / f"int4-{_fingerprint()}.so"
+    path = folder / f"kernel-{_fingerprint()}.so"
     try:
         if not path.exists():
             _compile(path)
@@ -129,9 +193,11 @@ def _compile(path: Path) -> None:
         raise FileNotFoundError("no C compiler")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part, made = Path(folder) / "int4.o", Path(folder) / "int4.so"
-        _run(compiler, *FLAGS, "-c", str(SOURCE), "-o", str(part))
-        _run(compiler, "-shared", str(part), "-o", str(made))
+        parts = [str(Path(folder) / f"{source.stem}.o") for source in SOURCES]
+        for source, part in zip(SOURCES, parts, strict=True):
+            _run(compiler, *FLAGS, "-c", str(source), "-o", part)
+        made = Path(folder) / "kernel.so"
+        _run(compiler, "-shared", *parts, "-lm", "-o", str(made))
         made.replace(path)
 
 
@@ -141,7 +207,12 @@ def _run(*command: str) -> None:
 
 def _fingerprint() -> str:
     """Changes with whatever the compiled file depends on."""
-    about = [SOURCE.read_text(), *FLAGS, platform.machine(), torch.__version__]
+    about = [
+        *(each.read_text() for each in (HEADER, *SOURCES)),
+        *FLAGS,
+        platform.machine(),
+        torch.__version__,
+    ]
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text().splitlines()
@@ -155,7 +226,10 @@ def _agrees(kernel: Kernel) -> bool:
     scale_RG = torch.rand(24, 2 * CHUNK // GROUP, generator=generator).bfloat16()
     weight = Int4Weight(pack(codes_RC), scale_RG)
     x_TC = torch.randn(5, 2 * CHUNK, generator=generator).bfloat16()
-    exact_TR = x_TC.double() @ dequantize(weight, torch.float64).T
-    error = (kernel.linears([x_TC], [weight])[0].double() - exact_TR).abs().max()
-    same = torch.equal(kernel.dequantize(weight), dequantize(weight))
-    return same and bool(error <= 2**-7 * exact_TR.abs().max())
+    for held in (weight, dequantize(weight)):
+        exact_TR = x_TC.double() @ dequantize(weight, torch.float64).T
+        error = (kernel.products([x_TC], [held])[0].double() - exact_TR).abs().max()
+        # The result is rounded to eight bits, and so may each weight have been.
+        if not error <= 2**-7 * exact_TR.abs().max():
+            return False
+    return torch.equal(kernel.dequantize(weight), dequantize(weight))

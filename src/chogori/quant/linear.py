@@ -1,9 +1,11 @@
-"""Products with INT4 matrices, by the fastest way that this machine has.
+"""Products with matrices, by the fastest way that this machine has.
 
-    tokens of an expert    with the compiled kernel         without a compiler
-    a few                  straight from the codes          torch's own INT4 product, which wants
-                                                            the codes in an order of its own
-    many                   dequantize once, then one ordinary product
+    tokens          with the compiled kernel            without a compiler
+    INT4, few       straight from the codes             torch's own INT4 product, which wants the
+                                                        codes in an order of its own
+    INT4, many      dequantize once, then one ordinary product
+    bfloat16, few   the same kernel                     torch's product
+    any other       torch's product
 
 Many products are asked for at once, since one layer asks for sixteen: every matrix is read once, so
 the memory is kept busy only if all threads stream all the time.
@@ -13,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from itertools import compress
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +27,8 @@ from chogori.quant.kernel import Kernel
 
 FEW_TOKENS = 16
 """Up to here the codes are decoded for each product; `make bench-k2` measures the crossing."""
+FEW_PLAIN_TOKENS = 4
+"""Up to here bfloat16 goes through the kernel, whose rows four tokens share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,17 @@ Matrix = Tensor | Int4Weight | PackedInt4
 class Linears(Protocol):
     """Multiplies several inputs by several matrices at once."""
 
+    @property
+    def kernel(self) -> Kernel | None:
+        """What has been compiled for this machine; it can do more than products."""
+        ...
+
     def prepare(self, weight: Int4Weight) -> Int4Weight | PackedInt4:
         """The form in which `weight` is multiplied fastest; may be a copy."""
         ...
 
     def __call__(self, inputs: Sequence[Tensor], matrices: Sequence[Matrix]) -> list[Tensor]:
-        """x @ w.T for each x [tokens, columns] and w [rows, columns], all of one shape."""
+        """x @ w.T for each x [..., columns] and w [rows, columns]."""
         ...
 
 
@@ -67,6 +77,8 @@ def linears_of(kernel: Kernel | None) -> Linears:
 
 class TorchLinears:
     """By torch alone."""
+
+    kernel = None
 
     def prepare(self, weight: Int4Weight) -> Int4Weight | PackedInt4:
         rows, columns = weight.shape
@@ -83,35 +95,41 @@ class KernelLinears:
     """By the compiled kernel, where it takes the matrices."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
 
     def prepare(self, weight: Int4Weight) -> Int4Weight:
         return weight
 
     def __call__(self, inputs: Sequence[Tensor], matrices: Sequence[Matrix]) -> list[Tensor]:
-        outputs: dict[int, Tensor] = {}
-        few: dict[int, Int4Weight] = {}
-        for i, (x, matrix) in enumerate(zip(inputs, matrices, strict=True)):
-            if x.dtype != torch.bfloat16 or not self._takes(matrix):
-                outputs[i] = _product(x, matrix)
-            elif x.shape[0] > FEW_TOKENS:
-                outputs[i] = functional.linear(x, self._kernel.dequantize(matrix))
-            else:
-                few[i] = matrix
-        if few:
-            made = self._kernel.linears([inputs[i] for i in few], list(few.values()))
-            outputs.update(zip(few, made, strict=True))
-        return [outputs[i] for i in range(len(inputs))]
+        few = [self._goes_through(x, m) for x, m in zip(inputs, matrices, strict=True)]
+        taken = cast(list[Tensor | Int4Weight], [*compress(matrices, few)])
+        made = iter(self.kernel.products([*compress(inputs, few)], taken))
+        return [
+            next(made) if is_few else self._other(x, matrix)
+            for x, matrix, is_few in zip(inputs, matrices, few, strict=True)
+        ]
 
-    def _takes(self, matrix: Matrix) -> TypeGuard[Int4Weight]:
-        return isinstance(matrix, Int4Weight) and self._kernel.takes(matrix)
+    def _goes_through(self, x: Tensor, matrix: Matrix) -> bool:
+        """Whether the kernel makes this product itself."""
+        most = FEW_PLAIN_TOKENS if isinstance(matrix, Tensor) else FEW_TOKENS
+        is_few = x.dtype == torch.bfloat16 and x.numel() <= most * x.shape[-1]
+        return is_few and not x.requires_grad and self.kernel.takes(matrix)
+
+    def _other(self, x: Tensor, matrix: Matrix) -> Tensor:
+        if (
+            isinstance(matrix, Int4Weight)
+            and x.dtype == torch.bfloat16
+            and self.kernel.takes(matrix)
+        ):
+            return functional.linear(x, self.kernel.dequantize(matrix))
+        return _product(x, matrix)
 
 
 def _product(x_TC: Tensor, matrix: Matrix) -> Tensor:
     match matrix:
         case Tensor():
             return functional.linear(x_TC, matrix)
-        case PackedInt4() if x_TC.dtype == torch.bfloat16 and x_TC.shape[0] <= FEW_TOKENS:
+        case PackedInt4() if x_TC.dtype == torch.bfloat16 and len(x_TC) <= FEW_TOKENS:
             return torch.ops.aten._weight_int4pack_mm_for_cpu(
                 x_TC, matrix.packed, matrix.published.group_size, matrix.scale_and_zero_GR2
             )
