@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_strategies import texts
+from wire_strategies import json_values, texts
 
-from chogori.api.ids import unique_ids
-from chogori.api.wire import Encoded, Wire
+from chogori.api.arguments import UNREADABLE
+from chogori.api.ids import ids_in, unique_ids
+from chogori.api.joined import Encoded
+from chogori.api.wire import Wire
 from chogori.chat import (
     AllowedTools,
     Conversation,
@@ -309,7 +311,7 @@ def test_schemas_may_be_any_mapping_and_hold_any_number() -> None:
 def test_ids_become_unique_and_results_follow_their_calls(turns: list[tuple[str, bool]]) -> None:
     messages: list[Message] = []
     for number, (id, twice) in enumerate(turns):
-        made = [ToolCall(id, "f", f"{number}.{n}") for n in range(1 + twice)]
+        made = [ToolCall(id, "f", f'{{"n":{number}.{n}}}') for n in range(1 + twice)]
         messages += [assistant(calls=made), *(tool_result(one, one.arguments) for one in made)]
     sent_messages = sent(*messages)["messages"]
     called = {
@@ -321,6 +323,76 @@ def test_ids_become_unique_and_results_follow_their_calls(turns: list[tuple[str,
     assert "" not in called
     answered = {m["tool_call_id"]: m["content"] for m in sent_messages if m["role"] == "tool"}
     assert answered == called
+
+
+@given(texts | json_values.map(json.dumps))
+def test_arguments_go_back_as_an_object_whatever_the_model_wrote(written: str) -> None:
+    body = sent(user("x"), assistant(calls=[ToolCall("a", "f", written)]))
+    told = body["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    read = json.loads(told)
+    assert isinstance(read, dict)
+    try:
+        is_object = isinstance(json.loads(written), dict)
+    except ValueError:
+        is_object = False
+    if is_object:
+        assert told == written
+    elif written:
+        assert list(read) == [UNREADABLE]
+        assert read[UNREADABLE] == written.encode("utf-8", "replace").decode() or "\ufffd" in told
+    else:
+        assert read == {}
+
+
+@given(st.lists(st.sampled_from(["a", "b:1", "b:2", ""]), max_size=6), st.integers(0, 6))
+def test_ids_are_known_up_to_where_a_conversation_stands(ids: list[str], fork: int) -> None:
+    def said(id: str) -> Message:
+        return assistant(calls=[ToolCall(id, "f", "{}")])
+
+    whole = Conversation([said(id) for id in ids])
+    asked = [(whole, ids), (Conversation(list(whole)[:fork]), ids[:fork])]
+    ids_in(whole)
+    shorter = Conversation()
+    for id in ids[:fork]:
+        shorter = shorter.append(said(id))
+        ids_in(shorter)
+    left, right = shorter.append(said("left")), shorter.append(said("right"))
+    asked += [(left, [*ids[:fork], "left"]), (right, [*ids[:fork], "right"])]
+    for conversation, wanted in asked * 2:
+        known = ids_in(conversation)
+        assert len(known) == len(wanted)
+        assert [id for id in ("a", "b:1", "b:2", "", "left", "right") if id in known] == [
+            id for id in ("a", "b:1", "b:2", "", "left", "right") if id in wanted
+        ]
+        assert known.are_unique == (len(set(wanted)) == len(wanted) and "" not in wanted)
+
+
+_said = st.sampled_from(
+    [
+        user("x"),
+        assistant("a"),
+        assistant("a", reasoning="r"),
+        assistant(reasoning="r", calls=[ToolCall("1", "f", "{}")]),
+        assistant(calls=[ToolCall("1", "f", "{}")]),
+        assistant(calls=[ToolCall("1-2", "f", "{}")]),
+        tool_result(ToolCall("1", "f", "{}"), "y"),
+    ]
+)
+_asked = st.tuples(st.lists(_said, max_size=4), st.sampled_from([None, "", "p"]), st.booleans())
+
+
+@given(_asked, _asked, st.sampled_from(["chain", "all", "none"]))
+def test_fingerprints_are_the_same_just_where_the_bytes_are(
+    one: Any, other: Any, retention: Any
+) -> None:
+    writes = wire(profile=Profile(name="m", retention=retention))
+    bodies, prints = set[bytes](), set[str]()
+    for messages, prefill, has_tools in (one, other):
+        whole, options = Conversation(messages), Options(prefill=prefill)
+        tools = (ADD,) if has_tools else ()
+        bodies.add(writes.request(whole, tools, options))
+        prints.add(writes.fingerprint(whole, tools, options))
+    assert len(bodies) == len(prints)
 
 
 def test_an_endpoints_own_tools_stand_beside_ours() -> None:

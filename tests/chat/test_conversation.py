@@ -165,3 +165,29 @@ def test_threads_that_grow_from_one_place_do_not_mix() -> None:
         wanted = ["root", *(f"{number}.{step}" for step in range(50))]
         assert [m.text for m in conversation] == wanted
         assert conversation.encoded("key", lambda m: m.text) == wanted
+
+
+def test_what_is_folded_is_made_of_what_came_before_and_each_message_once() -> None:
+    asked: list[str] = []
+
+    def fold(before: str | None, message: Message) -> str:
+        asked.append(message.text)
+        return f"{before or ''}{message.text}"
+
+    root = Conversation([user("a"), user("b")])
+    assert root.folded("all", fold) == ["a", "ab"]
+    left, right = root.append(user("l"), user("m")), root.append(user("r"))
+    assert left.folded("all", fold) == ["a", "ab", "abl", "ablm"]
+    assert right.folded("all", fold)[-1] == "abr"
+    assert root.folded("all", fold)[-1] == "ab"
+    assert asked == ["a", "b", "l", "m", "r"]
+    assert Conversation().folded("all", fold) == []
+
+
+def test_what_is_attached_belongs_to_a_conversation_and_all_that_grows_from_it() -> None:
+    root = Conversation([user("a")])
+    kept = root.attached("key", list[str])
+    left = root.append(user("l"))
+    assert left.attached("key", list[str]) is kept
+    assert root.append(user("r")).attached("key", list[str]) is not kept
+    assert root.attached("other", list[str]) is not kept

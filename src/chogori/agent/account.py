@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chogori.agent.budget import Budget, cost
+from chogori.agent.budget import LIMITS, Budget, amounts, cost
 from chogori.chat import Price, Usage
 
 
@@ -28,20 +28,24 @@ class Account:
         self._since = self.clock()
 
     @property
-    def left(self) -> Budget:
-        """What is left of the limits."""
-        return self.limits().spend(
-            steps=self.steps,
-            usage=self.usage,
-            seconds=self.seconds,
-            dollars=self.dollars or 0.0,
-            calls=self.calls(),
-        )
+    def left(self) -> dict[str, float]:
+        """Each limit that there is, and what is left of it. Asked for several times a step, so it
+        makes no `Budget`."""
+        limits = self.limits()
+        spent = amounts(self.steps, self.usage, self.seconds, self.dollars or 0.0, self.calls())
+        return {
+            name: limit - spent[name]
+            for name in LIMITS
+            if (limit := getattr(limits, name)) is not None
+        }
 
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""
         self.tick()
-        return self.left.ended
+        for name, left in self.left.items():
+            if left <= 0:
+                return name.replace("_", " ")
+        return None
 
     def tick(self) -> None:
         """Time has passed."""

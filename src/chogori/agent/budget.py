@@ -24,7 +24,7 @@ class Budget:
     @property
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""
-        for name in _LIMITS:
+        for name in LIMITS:
             left = getattr(self, name)
             if left is not None and left <= 0:
                 return name.replace("_", " ")
@@ -33,7 +33,7 @@ class Budget:
     @property
     def left(self) -> dict[str, float]:
         """Each limit that there is, and what is left of it."""
-        amounts = ((name, getattr(self, name)) for name in _LIMITS)
+        amounts = ((name, getattr(self, name)) for name in LIMITS)
         return {name: left for name, left in amounts if left is not None}
 
     def spend(
@@ -46,15 +46,8 @@ class Budget:
         calls: int = 0,
     ) -> Budget:
         """What is left after this."""
-        tokens = usage.prompt + usage.completion
-        return Budget(
-            steps=_less(self.steps, steps),
-            tokens=_less(self.tokens, tokens),
-            reasoning_tokens=_less(self.reasoning_tokens, usage.reasoning),
-            seconds=_less(self.seconds, seconds),
-            dollars=_less(self.dollars, dollars),
-            calls=_less(self.calls, calls),
-        )
+        spent = amounts(steps, usage, seconds, dollars, calls)
+        return Budget(**{name: _less(getattr(self, name), spent[name]) for name in LIMITS})
 
     def lease(self, wanted: Budget) -> tuple[Budget, Budget]:
         """(what a branch gets, what stays here): as much of `wanted` as there is.
@@ -92,7 +85,21 @@ class Budget:
         return Budget(**sums)
 
 
-_LIMITS = tuple(field.name for field in fields(Budget))
+LIMITS = tuple(field.name for field in fields(Budget))
+
+
+def amounts(
+    steps: int, usage: Usage, seconds: float, dollars: float, calls: int
+) -> dict[str, float]:
+    """What was used of each limit."""
+    return {
+        "steps": steps,
+        "tokens": usage.prompt + usage.completion,
+        "reasoning_tokens": usage.reasoning,
+        "seconds": seconds,
+        "dollars": dollars,
+        "calls": calls,
+    }
 
 
 def cost(usage: Usage, price: Price | None) -> float | None:
@@ -105,7 +112,7 @@ def cost(usage: Usage, price: Price | None) -> float | None:
 
 
 def _pairs(one: Budget, other: Budget) -> list[tuple[str, Any, Any]]:
-    return [(name, getattr(one, name), getattr(other, name)) for name in _LIMITS]
+    return [(name, getattr(one, name), getattr(other, name)) for name in LIMITS]
 
 
 def _less(limit: Any, spent: Any) -> Any:

@@ -112,7 +112,7 @@ class Leg:
     def _begin_step(self) -> StepStarted:
         self.results = []
         self.account.steps += 1
-        return StepStarted(self.account.steps, self.account.left.left)
+        return StepStarted(self.account.steps, self.account.left)
 
     async def _fit(self, options: Options, seconds: float | None) -> AsyncIterator[Event]:
         """Bring what the model is shown up to date, within what it can hold."""
@@ -123,7 +123,7 @@ class Leg:
             self.account.usage += self.view.spent - before
 
     async def _reply(self, options: Options, landing: float | None = None) -> AsyncIterator[Event]:
-        seconds, keep = landing or self.account.left.seconds, landing is not None
+        seconds, keep = landing or self.account.left.get("seconds"), landing is not None
         specs = self.toolset.specs
         async for event in self._fit(options, seconds):
             yield event

@@ -1,7 +1,7 @@
 """What a model was asked, in a few bytes: enough to tell later whether it would be asked the same.
 
-Each message is hashed once, when it first is part of a request; the hash of a request is taken over
-those hashes, so a step costs what it adds.
+Each message is hashed once, when it first is part of a request, together with the hash of all that
+came before; so a step costs what it adds.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def request_of(
     model: ChatModel, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
 ) -> Request:
     """What `model` is about to be asked."""
-    digests = conversation.encoded("chogori.agent.request", message_digest)
-    whole = hashlib.sha256(b"".join(digests))
-    whole.update(_tools_digest(tuple(tools)) + _options_digest(options))
+    digests = conversation.folded("chogori.agent.request", _digest_upto)
+    said = digests[-1] if digests else b""
+    whole = hashlib.sha256(said + _tools_digest(tuple(tools)) + _options_digest(options))
     # Asked by name: to ask for the protocol takes longer than all the rest.
     fingerprint = getattr(model, "fingerprint", None)
     wire = fingerprint(conversation, tools, options) if fingerprint else ""
@@ -100,6 +100,11 @@ def message_digest(message: Message) -> bytes:
         "name": message.name,
     }
     return hashlib.sha256(dump(said)).digest()
+
+
+def _digest_upto(before: bytes | None, message: Message) -> bytes:
+    """Of a conversation up to and with `message`."""
+    return hashlib.sha256((before or b"") + message_digest(message)).digest()
 
 
 class _ById:

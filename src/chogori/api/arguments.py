@@ -17,13 +17,16 @@ However the text is cut, the result is the same.
 from __future__ import annotations
 
 import ast
+import json
 import re
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import orjson
 
 from chogori.api.fields import dump
 
+UNREADABLE = "unreadable_arguments"
+"""Under this name arguments that are no JSON object go back to the endpoint."""
 _CLOSES = {"{": "}", "[": "]"}
 _STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 """The inside of a string, up to its end or to a backslash whose other half has not come."""
@@ -153,6 +156,27 @@ def parsed_object(text: str) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
+
+
+def as_object(text: str) -> str:
+    """`text` where it is a JSON object; "{}" where it is empty; or else an object that keeps it,
+    word for word. Servers read the arguments of earlier calls, to lay them out for their model,
+    and answer a request that holds anything but objects with an error of their own."""
+    if not text or parsed_object(text) is not None or _is_odd_object(text):
+        return text or "{}"
+    return dump({UNREADABLE: text}).decode()
+
+
+def _is_odd_object(text: str) -> bool:
+    """Whether it is an object that only the standard library reads: half a surrogate pair."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:

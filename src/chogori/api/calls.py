@@ -14,13 +14,13 @@ known, the arguments as far as they are certain (`arguments`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chogori.api.arguments import Arguments, as_text, mended, parsed_object
 from chogori.api.fields import record
-from chogori.api.ids import unique_id
+from chogori.api.ids import Taken, unique_id
 from chogori.api.markers import Written, name_in
 from chogori.api.sse import Halves
 from chogori.chat import ToolCallDelta, ToolSpec
@@ -43,9 +43,9 @@ class _Call:
 class Calls:
     """Fragments in, `ToolCallDelta` out."""
 
-    def __init__(self, taken: Iterable[str] = (), tools: Sequence[ToolSpec] = ()) -> None:
-        self._taken = list(taken)
-        self._known = set(self._taken)
+    def __init__(self, taken: Taken = (), tools: Sequence[ToolSpec] = ()) -> None:
+        self._taken = taken
+        self._new = set[str]()
         self._tools = {tool.name: tool for tool in tools}
         self._calls: list[_Call] = []
 
@@ -137,10 +137,13 @@ class Calls:
         return bare if name not in self._tools and bare in self._tools else name
 
     def _name(self, call: _Call, name: str) -> ToolCallDelta:
-        id = unique_id(call.id, name, self._known, len(self._taken) + call.place)
-        self._known.add(id)
+        id = unique_id(call.id, name, self._is_taken, len(self._taken) + call.place)
+        self._new.add(id)
         call.name, call.is_out = name, True
         return ToolCallDelta(call.place, id, name)
+
+    def _is_taken(self, id: str) -> bool:
+        return id in self._new or id in self._taken
 
     def _argue(self, call: _Call, text: str) -> list[ToolCallDelta]:
         if not text:

@@ -160,7 +160,7 @@ class RemoteModel:
         if self._name is None:
             await self.learn()
         wire = self._wire
-        body = wire.request(conversation, tools, options)
+        body = wire.body(conversation, tools, options)
         taken = ids_in(conversation)
         limiter = self._limiter or shared_limiter(self._endpoint.url, self._endpoint.key)
         tried, waited, begun = 0, 0.0, False

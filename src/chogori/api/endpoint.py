@@ -42,10 +42,15 @@ from chogori.api.together import together
 from chogori.errors import ConfigError, StreamCut
 
 KeySource = Callable[[str], str | None]
+Piece = bytes | memoryview
+"""Of the body of a request."""
 BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 _CONNECT_SECONDS = 30.0
 _LAST_BYTES_SECONDS = 0.05
 _MOST_COMPLAINT = 256 * 1024
+_FIRST_BYTES = 32 * 1024
+"""Of a request: what goes out together with the headers."""
+_PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +109,14 @@ class Endpoint:
             self._key, self._knows_key = key or None, True
         return self._key
 
-    async def ask(self, body: bytes, model: str) -> AsyncGenerator[Mapping[str, Any] | None]:
+    async def ask(
+        self, body: Sequence[Piece], model: str
+    ) -> AsyncGenerator[Mapping[str, Any] | None]:
         """POST /chat/completions; the chunks of the answer, with None for its end. Closing them
         early closes the connection. Raises `Failure`, and so do the chunks."""
         return self._chunks(await self.post(body, model))
 
-    async def post(self, body: bytes, model: str) -> aiohttp.ClientResponse:
+    async def post(self, body: Sequence[Piece], model: str) -> aiohttp.ClientResponse:
         """POST /chat/completions; the answer, whose body is still to be read. Raises `Failure`."""
         return await self._request("POST", "chat/completions", body, model)
 
@@ -133,7 +140,7 @@ class Endpoint:
             await held.aclose()
 
     async def _request(
-        self, method: str, path: str, body: bytes | None, model: str
+        self, method: str, path: str, body: Sequence[Piece] | None, model: str
     ) -> aiohttp.ClientResponse:
         """The answer, whose body is still to be read. Raises `Failure`."""
         url = f"{self.url}/{path}"
@@ -282,18 +289,25 @@ class Endpoint:
 
 
 class _Body(aiohttp.payload.Payload):
-    """A request as it is, handed over at once: a stream would be copied piece by piece, and of
-    bytes beyond a megabyte aiohttp warns."""
+    """A request, handed over in pieces: as one it would be copied twice, to stand behind the
+    headers, and for what the socket does not take at once."""
 
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body, content_type="application/json")
-        self._size = len(body)
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        super().__init__(pieces, content_type="application/json")
+        self._size = sum(map(len, pieces))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return cast(bytes, self._value).decode(encoding, errors)
+        return b"".join(cast(Sequence[Piece], self._value)).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        await writer.write(cast(bytes, self._value))
+        pieces = cast(Sequence[Piece], self._value)
+        if self._size is not None and self._size <= _FIRST_BYTES:
+            await writer.write(b"".join(pieces))
+            return
+        for piece in map(memoryview, pieces):
+            await writer.write(piece[:_FIRST_BYTES])
+            for at in range(_FIRST_BYTES, len(piece), _PIECE_BYTES):
+                await writer.write(piece[at : at + _PIECE_BYTES])
 
 
 async def read_last_bytes(response: aiohttp.ClientResponse) -> None:

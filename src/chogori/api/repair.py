@@ -19,11 +19,12 @@ However the stream is cut into chunks, the message is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from chogori.api.calls import Calls
 from chogori.api.fields import listed, merge_field, record
+from chogori.api.ids import Taken
 from chogori.api.markers import ContentReader, Piece, ReasoningReader, Said, Thought, Written
 from chogori.api.sse import Halves
 from chogori.chat import (
@@ -60,7 +61,7 @@ class Repair:
     def __init__(
         self,
         *,
-        taken: Iterable[str] = (),
+        taken: Taken = (),
         tools: Sequence[ToolSpec] = (),
         endpoint: str = "",
         may_begin_thinking: bool = False,

@@ -1,11 +1,12 @@
 """Requests: a conversation, tools and options as the JSON bytes of POST /chat/completions.
 
 A message is serialised once, when a request first holds it; every later request joins the bytes
-that `Conversation.encoded` keeps. There are two encodings of a message, with its reasoning and
+that `Conversation.folded` keeps. There are two encodings of a message, with its reasoning and
 without; the profile's retention and the start of the chain decide which goes out where.
 
 Reasoning goes back word for word, under `reasoning_content`; under `reasoning` where the same
 endpoint sent it so. Fields we do not know go back to the endpoint that sent them, and to no other.
+Arguments that no tool could read go back as an object that holds them (`arguments.as_object`).
 With `needs_reasoning` every message that calls tools carries the field, if need be empty: Kimi's
 API answers 400 where it is absent.
 """
@@ -13,12 +14,13 @@ API answers 400 where it is absent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
 
+from chogori.api.arguments import as_object
 from chogori.api.fields import dump, listed
 from chogori.api.ids import unique_ids
+from chogori.api.joined import BEGIN, Encoded, Joined, Upto
 from chogori.chat import (
     AllowedTools,
     Conversation,
@@ -37,28 +39,13 @@ from chogori.chat import (
 )
 from chogori.errors import ConfigError
 
-ENCODER = "chat.completions/1"
+ENCODER = "chat.completions/2"
 """What is written here and how; the number rises with every change of bytes."""
 PICTURE_TOKENS = 1024
 """What Moonshot bills for a picture of any size."""
 
 _MOONSHOT = ("api.moonshot.ai", "api.moonshot.cn")
 _OPENAI = ("api.openai.com",)
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One message as JSON."""
-
-    bare: bytes
-    full: bytes
-    """With its reasoning."""
-    bare_size: int
-    full_size: int
-    """Bytes, pictures not counted."""
-    pictures: int
-    bare_digest: bytes
-    full_digest: bytes
 
 
 class Wire:
@@ -74,6 +61,8 @@ class Wire:
         self._tools_json = b"[]"
         self._renamed: tuple[Conversation, dict[int, Message]] | None = None
         """The last conversation, and what of it must be written differently."""
+        self._rest: tuple[Sequence[ToolSpec], Options, bytes] | None = None
+        """The last tools and options, and what is written of them."""
 
     def request(
         self,
@@ -82,20 +71,27 @@ class Wire:
         options: Options = Options(),
     ) -> bytes:
         """The body. Raises `ConfigError` where the model cannot be shown what the messages hold."""
-        messages = self._messages(conversation)
-        if options.prefill is not None:
-            messages.append(
-                dump({"role": "assistant", "content": options.prefill, "partial": True})
-            )
-        if not messages:
-            return b'{"messages":[],' + self._rest(tools, options)
-        # One join copies the messages, which are nearly all of it, once.
-        messages[0] = b'{"messages":[' + messages[0]
-        messages[-1] += b"]," + self._rest(tools, options)
-        return b",".join(messages)
+        return b"".join(self.body(conversation, tools, options))
 
-    def _rest(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
-        """What follows the messages, to the last brace."""
+    def body(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> list[bytes | memoryview]:
+        """`request` in pieces. While they are held, the next request has to copy this one."""
+        pieces: list[bytes | memoryview] = [self._messages(conversation)]
+        if options.prefill is not None:
+            pieces.append(b"," * bool(conversation) + _prefilled(options.prefill))
+        return [*pieces, b"]," + self._after_messages(tools, options)]
+
+    def _after_messages(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
+        """What follows the messages, to the last brace. All run long it is the same."""
+        if self._rest is None or self._rest[0] is not tools or self._rest[1] is not options:
+            self._rest = (tools, options, self._write_rest(tools, options))
+        return self._rest[2]
+
+    def _write_rest(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
         pieces: list[bytes] = []
         extra = dict(options.extra)
         more = listed(extra.pop("tools", None))
@@ -117,21 +113,23 @@ class Wire:
     def fingerprint(
         self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
     ) -> str:
-        """Tells requests apart by their bytes: each message is hashed once, when it is encoded."""
-        encoded = conversation.encoded(self._key, self.encode)
-        start = self._reasoning_from(conversation)
-        digests = [message.bare_digest for message in encoded[:start]]
-        digests += [message.full_digest for message in encoded[start:]]
-        for at, message in self._unique(conversation).items():
-            again = self.encode(message)
-            digests[at] = again.full_digest if at >= start else again.bare_digest
-        digests += [(options.prefill or "").encode("utf-8", "surrogatepass")]
-        digests += [self._rest(tools, options)]
-        return f"{ENCODER}:{sha256(b''.join(digests)).hexdigest()}"
+        """Tells requests apart by their bytes: each message is hashed once, with what came before
+        it, when it is encoded."""
+        upto = conversation.folded(self._key, self._upto)
+        said = upto[-1].sent if upto else b""
+        if renamed := self._unique(conversation):  # seldom: what was hashed is not what is sent
+            said = b""
+            for message in self._written(conversation, renamed):
+                said = _linked(said, sha256(message).digest())
+        if options.prefill is not None:
+            said = _linked(said, sha256(_prefilled(options.prefill)).digest())
+        whole = sha256(said + self._after_messages(tools, options))
+        return f"{ENCODER}:{whole.hexdigest()}"
 
     def size(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> tuple[int, int]:
         """Bytes of messages and tools as they would be sent, and pictures among them."""
-        encoded = conversation.encoded(self._key, self.encode)
+        upto = conversation.folded(self._key, self._upto)
+        encoded = [each.message for each in upto]
         start = self._reasoning_from(conversation)
         size = sum(message.bare_size for message in encoded[:start])
         size += sum(message.full_size for message in encoded[start:])
@@ -154,20 +152,38 @@ class Wire:
             len(bare) - unseen,
             len(full) - unseen,
             len(pictures),
-            bare_digest := sha256(bare).digest(),
-            bare_digest if full is bare else sha256(full).digest(),
         )
 
-    def _messages(self, conversation: Conversation) -> list[bytes]:
-        encoded = conversation.encoded(self._key, self.encode)
+    def _upto(self, before: Upto | None, message: Message) -> Upto:
+        encoded = self.encode(message)
+        bare = sha256(encoded.bare).digest()
+        full = bare if encoded.full is encoded.bare else sha256(encoded.full).digest()
+        all_bare = _linked(before.bare if before else b"", bare)
+        if self.profile.retention == "none" or self._ends_chain(message):
+            return Upto(encoded, all_bare, all_bare)
+        return Upto(encoded, all_bare, _linked(before.sent if before else b"", full))
+
+    def _ends_chain(self, message: Message) -> bool:
+        """Whether no reasoning up to and with `message` is sent any more (`chain_start`)."""
+        is_answer = message.role == "assistant" and not message.tool_calls
+        return self.profile.retention == "chain" and is_answer
+
+    def _messages(self, conversation: Conversation) -> bytes | memoryview:
+        """What of the body comes up to the last message."""
+        if renamed := self._unique(conversation):
+            return BEGIN + b",".join(self._written(conversation, renamed))
+        upto = conversation.folded(self._key, self._upto)
+        joined = conversation.attached(self._key, Joined)
+        return joined.upto(upto, self._reasoning_from(conversation))
+
+    def _written(self, conversation: Conversation, renamed: Mapping[int, Message]) -> list[bytes]:
+        """Every message as it is sent, those written anew that hold an id of two calls."""
         start = self._reasoning_from(conversation)
-        written = [message.bare for message in encoded[:start]]
-        written += [message.full for message in encoded[start:]]
-        # Where two calls share an id, the messages that hold it are written anew.
-        for at, message in self._unique(conversation).items():
-            again = self.encode(message)
-            written[at] = again.full if at >= start else again.bare
-        return written
+        encoded = [
+            self.encode(renamed[at]) if at in renamed else upto.message
+            for at, upto in enumerate(conversation.folded(self._key, self._upto))
+        ]
+        return [each.full if at >= start else each.bare for at, each in enumerate(encoded)]
 
     def _unique(self, conversation: Conversation) -> dict[int, Message]:
         """`unique_ids`, asked once for the fingerprint of a request and for the request."""
@@ -198,7 +214,7 @@ class Wire:
                 {
                     "id": call.id,
                     "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments or "{}"},
+                    "function": {"name": call.name, "arguments": as_object(call.arguments)},
                 }
                 for call in message.tool_calls
             ]
@@ -240,6 +256,15 @@ class Wire:
             self._tools = specs
             self._tools_json = dump([_tool(spec) for spec in specs])
         return self._tools_json
+
+
+def _linked(before: bytes, digest: bytes) -> bytes:
+    """The hash of messages, from that of those before the last and the last one's own."""
+    return sha256(before + digest).digest()
+
+
+def _prefilled(text: str) -> bytes:
+    return dump({"role": "assistant", "content": text, "partial": True})
 
 
 def _tool(spec: ToolSpec) -> dict[str, Any]:

@@ -20,11 +20,12 @@ E = TypeVar("E")
 class _Log:
     """Messages, and for each adapter the encodings of the first so many of them."""
 
-    __slots__ = ("encodings", "lock", "messages")
+    __slots__ = ("attached", "encodings", "lock", "messages")
 
     def __init__(self, messages: list[Message], encodings: dict[object, list[Any]]) -> None:
         self.messages = messages
         self.encodings = encodings
+        self.attached: dict[object, Any] = {}
         self.lock = Lock()
 
 
@@ -67,10 +68,27 @@ class Conversation:
 
         The list is the caller's own. `encode` must depend on the message and `key` alone.
         """
+        return self.folded(key, lambda _, message: encode(message))
+
+    def folded(self, key: object, fold: Callable[[E | None, Message], E]) -> list[E]:
+        """As `encoded`, but `fold` is given what it made of the messages before, too (None before
+        the first), so that what a whole conversation comes to is known by its last message alone:
+        a sum, a hash, whether anything comes twice."""
         with self._log.lock:
-            made = self._log.encodings.setdefault(key, [])
-            made.extend(encode(message) for message in self._log.messages[len(made) : self._length])
+            made: list[E] = self._log.encodings.setdefault(key, [])
+            before = made[-1] if made else None
+            for message in self._log.messages[len(made) : self._length]:
+                before = fold(before, message)
+                made.append(before)
             return made[: self._length]
+
+    def attached(self, key: object, make: Callable[[], E]) -> E:
+        """What an adapter keeps for this conversation and for all that grow from it: made once.
+        One that grows from its middle, beside another, has its own."""
+        with self._log.lock:
+            if key not in self._log.attached:
+                self._log.attached[key] = make()
+            return self._log.attached[key]
 
     def __len__(self) -> int:
         return self._length
