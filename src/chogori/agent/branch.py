@@ -38,6 +38,7 @@ from chogori.chat import (
 )
 from chogori.chat.event_json import call_to_json
 from chogori.chat.tools import PastCall
+from chogori.errors import RunChanged
 
 Mark = tuple[int, Counter[str], int]
 """Replies, calls by how often each was made, and times that people were listened to."""
@@ -128,8 +129,9 @@ class RecordedBranch(Branch):
         strict: bool = True,
     ) -> None:
         """`past` are the records of this branch, and `recalls` is called with each event of them
-        that comes again. `is_past` says whether more is to come that happened already. Where the
-        records do not fit what is done now, `RunChanged` is raised, if `strict`."""
+        that comes again. `is_past` says whether more is to come that happened already; what is done
+        anew before that raises `RunChanged`, and so does, if `strict`, a request that would not be
+        the same."""
         super().__init__(name)
         self.journal = journal
         self._recalls = recalls
@@ -162,9 +164,10 @@ class RecordedBranch(Branch):
         self.turn += 1
         request = request_of(model, conversation, tools, options)
         if self._replies:
-            if (past := self._past_reply(request)) is not None:
+            if (past := self._past_reply(request, aside=aside)) is not None:
                 yield past
             return
+        self._refuse_in_the_past("ask its model")
         asked = self._public | {
             "turn": self.turn,
             "request": request.told(upto=self.journal.count - 1, salt=self.journal.salt),
@@ -189,8 +192,10 @@ class RecordedBranch(Branch):
             if why == "time" or (why and not partial.is_empty):
                 self._add_cut(partial.message, {**asked, "why": why})
 
-    def _past_reply(self, request: Request) -> ReplyFinished | None:
+    def _past_reply(self, request: Request, *, aside: bool) -> ReplyFinished | None:
         entry = self._replies.popleft()
+        if aside != ("aside" in entry.fields):
+            raise _elsewhere("ask its model for something else")
         if self._strict:
             self.same_bytes += request.check(entry, self.journal.salt)
         self.compared += 1
@@ -198,6 +203,11 @@ class RecordedBranch(Branch):
             self.clock()
             return None
         return cast(ReplyFinished, self._recalled(entry.event()))
+
+    def _refuse_in_the_past(self, what: str) -> None:
+        """Nothing is done anew while more is to come that happened: it would be done unasked."""
+        if self._is_past():
+            raise _elsewhere(what)
 
     def _recalled(self, event: Event) -> Event:
         self._recalls(event)
@@ -241,6 +251,7 @@ class RecordedBranch(Branch):
         if entry is not None:
             self._recalls(started)
             return entry.fields["effect"]
+        self._refuse_in_the_past(f"call {started.call.name}")
         # The name of a tool that there is not is the model's own word.
         name = started.call.name if is_known else ""
         self.journal.add_event(started, self._place(index) | {"tool": name}, without=["call"])
@@ -300,6 +311,13 @@ class Asked:
 
     async def aclose(self) -> None:
         """The model is its owner's."""
+
+
+def _elsewhere(what: str) -> RunChanged:
+    return RunChanged(
+        f"the run takes another way than it did: it would {what} where it did not. Something that "
+        "decides the run has changed; chogori runs fork goes on from a step before that"
+    )
 
 
 def is_reply(entry: Entry) -> bool:

@@ -279,16 +279,17 @@ class Journal:
 async def read(store: Store, run_id: str, *, verified: bool = False) -> list[Entry]:
     """The records of a run, in order; `verified`: they are those that were written. Raises
     `RunNotFound` and `RunDamaged`."""
+    return await store.read(lambda tx: read_in(tx, run_id, verified=verified))
 
-    def work(tx: Transaction) -> tuple[list[logs.Entry], Mapping[bytes, bytes]]:
-        if logs.find(tx, run_id) is None:
-            raise not_found(run_id)
-        if verified and (problem := verify(tx, run_id).problem):
-            raise RunDamaged(f"the run {run_id} was changed after it was written: {problem}")
-        return logs.entries(tx, run_id), blobs.contents_of(tx, run_id)
 
-    found, contents = await store.read(work)
-    return [_entry(entry, contents) for entry in found]
+def read_in(tx: Transaction, run_id: str, *, verified: bool = False) -> list[Entry]:
+    """As `read`, in a transaction that does more."""
+    if logs.find(tx, run_id) is None:
+        raise not_found(run_id)
+    if verified and (problem := verify(tx, run_id).problem):
+        raise RunDamaged(f"the run {run_id} was changed after it was written: {problem}")
+    contents = blobs.contents_of(tx, run_id)
+    return [_entry(entry, contents) for entry in logs.entries(tx, run_id)]
 
 
 def clock_of(past: Sequence[Entry]) -> deque[float]:

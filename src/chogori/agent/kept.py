@@ -7,8 +7,18 @@ from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chogori.agent.journal import KIND, SUBAGENT, Entry, Journal, dump, lease_name, not_found, read
-from chogori.agent.run import is_event, new_run_id, without_abandoned
+from chogori.agent.journal import (
+    KIND,
+    SUBAGENT,
+    Entry,
+    Journal,
+    dump,
+    lease_name,
+    not_found,
+    read,
+    read_in,
+)
+from chogori.agent.run import is_event, new_run_id, steps_of, without_abandoned
 from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, Waiting, text_of
 from chogori.chat.event_json import call_to_json
 from chogori.errors import ConfigError, RunDamaged, RunNotFound
@@ -180,19 +190,35 @@ async def pause(store: Store, run_id: str) -> None:
     await _post(store, run_id, {"pause": True})
 
 
-async def decide(store: Store, run_id: str, call_id: str, *, yes: bool) -> None:
-    """Approve or refuse a call that a run waits with. Raises `ConfigError` and `RunNotFound`."""
-    waits = await waiting(store, run_id)
-    asked = [call.id for call in waits.calls] if waits and waits.reason == "approval" else []
-    if call_id not in asked:
-        what = f"it waits for: {', '.join(asked)}" if asked else "it waits for no approval"
-        raise ConfigError(f"{run_id} has no call {call_id!r} to decide about; {what}")
-    await _post(store, run_id, {"call": call_id, "yes": yes})
+async def decide(store: Store, run_id: str, call: str | None = None, *, yes: bool) -> Sequence[str]:
+    """Approve or refuse a call that a run waits with, or all of them; returns their ids. The run
+    is looked at and told in one transaction: it cannot go on in between. Raises `ConfigError` and
+    `RunNotFound`."""
+
+    def work(tx: Transaction) -> Sequence[str]:
+        waits = _waits(read_in(tx, run_id))
+        asked = [each.id for each in waits.calls] if waits and waits.reason == "approval" else []
+        if not asked:
+            raise ConfigError(f"{run_id} waits for no approval; see: chogori runs show {run_id}")
+        if call is not None and call not in asked:
+            raise ConfigError(
+                f"{run_id} has no call {call!r} to decide about; it waits for: {', '.join(asked)}"
+            )
+        decided = asked if call is None else [call]
+        for id in decided:
+            inbox.post(tx, run_id, dump({"call": id, "yes": yes}))
+        return decided
+
+    return await store.write(work)
 
 
 async def waiting(store: Store, run_id: str) -> Waiting | None:
     """What a run waits for, if it does."""
-    told = list(filter(is_event, await read(store, run_id)))
+    return _waits(await read(store, run_id))
+
+
+def _waits(past: Sequence[Entry]) -> Waiting | None:
+    told = list(filter(is_event, past))
     last = told[-1].event() if told and told[-1].type == "waiting" else None
     return last if isinstance(last, Waiting) else None
 
@@ -254,7 +280,7 @@ async def fork(store: Store, run_id: str, *, at: int) -> str:
 
     It is a child of this one. Raises `RunNotFound` and `ConfigError`."""
     past = without_abandoned(await read(store, run_id))
-    begins = _steps(past)
+    begins = steps_of(past)
     if not 0 <= at <= len(begins):
         raise ConfigError(f"{run_id} has {len(begins)} steps; fork it at one of them, or at 0")
     after = begins[at - 1] if at else -1
@@ -271,19 +297,6 @@ async def fork(store: Store, run_id: str, *, at: int) -> str:
     finally:
         await journal.close()
     return id
-
-
-def _steps(past: Sequence[Entry]) -> list[int]:
-    """Where the steps of a run begin, those of its attempts apart."""
-    begins: list[int] = []
-    is_attempt = False
-    for entry in past:
-        is_attempt = entry.type == "attempt_started" or (
-            is_attempt and entry.type != "attempt_finished"
-        )
-        if entry.type == "step_started" and not is_attempt:
-            begins.append(entry.sequence)
-    return begins
 
 
 def _copies(tx: Transaction, run_id: str, wanted: Container[int]) -> list[Record]:

@@ -108,8 +108,8 @@ class Run:
         strict: bool = True,
     ) -> None:
         """`description` is what another process rebuilds the agent from. `past` is what the
-        journal holds; where that does not fit what is done now `RunChanged` is raised, if
-        `strict`."""
+        journal holds. Where the run takes another way than that `RunChanged` is raised; if
+        `strict`, also where something is said or asked in other words."""
         self.id = id
         self.description = description
         self.journal = journal
@@ -295,13 +295,25 @@ class Run:
         if not self._told or isinstance(event, _UNTOLD):
             return False
         entry = self._told.popleft()
+        if entry.type != (now := encode(event, 0)["type"]):
+            raise self._another_way(entry, now)
         if self._strict and not _is_same(entry, event):
             raise RunChanged(
-                f"the run took another way than it did: event {entry.sequence} was "
-                f"{entry.type}, and now it is {encode(event, 0)['type']}. Something that "
+                f"event {entry.sequence} ({entry.type}) would not be the same now. Something that "
                 "decides the run has changed; --accept-changes goes on all the same"
             )
         return True
+
+    def _another_way(self, entry: Entry, now: str) -> RunChanged:
+        """What a changed agent would do instead of what is recorded. To go on by it from the middle
+        of the records would do again what was done after that; a fork says where it begins."""
+        step = sum(begin < entry.sequence for begin in steps_of(self.past))
+        at = step if entry.type in ("step_started", "leg_started") else max(0, step - 1)
+        return RunChanged(
+            f"the run takes another way than it did: event {entry.sequence} was {entry.type}, and "
+            f"now it is {now}. Something that decides the run has changed; "
+            f"chogori runs fork {self.id} --at {at} goes on from before that"
+        )
 
     async def _keep(self, event: Event) -> None:
         """Record what no branch has recorded."""
@@ -359,6 +371,19 @@ def new_run_id() -> str:
 def is_event(entry: Entry) -> bool:
     """Whether it is an event of the run, which views are told and which has a number."""
     return entry.type not in (*_NOTES, "noted") and "aside" not in entry.fields
+
+
+def steps_of(past: Sequence[Entry]) -> list[int]:
+    """Where the steps of a run begin, those of its attempts apart."""
+    begins: list[int] = []
+    is_attempt = False
+    for entry in past:
+        is_attempt = entry.type == "attempt_started" or (
+            is_attempt and entry.type != "attempt_finished"
+        )
+        if entry.type == "step_started" and not is_attempt:
+            begins.append(entry.sequence)
+    return begins
 
 
 def _is_told(entry: Entry) -> bool:

@@ -241,11 +241,6 @@ async def pause_run(settings: Settings, wanted: str) -> None:
 async def decide_run(settings: Settings, wanted: str, call: str | None, *, yes: bool) -> None:
     """Approve or refuse a call, or all calls, that a run waits with."""
     async with found(settings, wanted) as (store, id):
-        waits = await kept.waiting(store, id)
-        if waits is None or waits.reason != "approval":
-            raise ConfigError(f"{id} waits for no approval; see: chogori runs show {id}")
-        calls = [call] if call else [each.id for each in waits.calls]
-        for each in calls:
-            await kept.decide(store, id, each, yes=yes)
+        calls = await kept.decide(store, id, call, yes=yes)
     word = "approved" if yes else "refused"
     print(f"{word}: {', '.join(calls)}; chogori runs resume {id} goes on", file=sys.stderr)
