@@ -25,6 +25,7 @@ from chogori.apps.options import (
     Seconds,
     Steps,
     Temperature,
+    Tools,
     Unsafe,
     Web,
     Workspace,
@@ -92,6 +93,7 @@ def ask(
     allow_host: AllowHosts = None,
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
+    tool: Tools = None,
     unsafe: Unsafe = False,
     context: ContextOption = None,
     memory: Memory = None,
@@ -107,7 +109,7 @@ def ask(
 
         wanted = _wanted(
             workspace, write, steps, seconds, temperature, yes, web, allow_host, mcp,
-            allow_read_only, unsafe, context,
+            allow_read_only, unsafe, context, tool,
         )  # fmt: skip
         view = views.view_for(quiet=quiet, json=json, reasoning=reasoning)
         sys.exit(asking.ask(settings, wanted, view, question, file or []))
@@ -130,6 +132,7 @@ def chat(
     allow_host: AllowHosts = None,
     mcp: Mcp = None,
     allow_read_only: AllowReadOnly = False,
+    tool: Tools = None,
     unsafe: Unsafe = False,
     context: ContextOption = None,
     run: Annotated[
@@ -150,7 +153,7 @@ def chat(
 
         wanted = _wanted(
             workspace, write, steps, seconds, temperature, yes, web, allow_host, mcp,
-            allow_read_only, unsafe, context,
+            allow_read_only, unsafe, context, tool,
         )  # fmt: skip
         view = views.view_for(quiet=quiet, json=json, reasoning=reasoning)
         sys.exit(asking.chat(settings, wanted, view, file or [], run))
@@ -242,7 +245,7 @@ for _command in (weight_commands.logits, weight_commands.quantize, weight_comman
 def _wanted(
     workspace: Path, write: bool, steps: int, seconds: float | None, temperature: float | None,
     yes: bool, web: bool, allow_hosts: list[str] | None, mcp: list[str] | None,
-    allow_read_only: bool, unsafe: bool, context: str | None,
+    allow_read_only: bool, unsafe: bool, context: str | None, tools: list[str] | None,
 ) -> Wanted:  # fmt: skip
     from chogori.agent import Budget
     from chogori.apps.session import Wanted, read_context
@@ -261,6 +264,7 @@ def _wanted(
         mcp=mcp or [],
         allow_read_only=allow_read_only,
         unsafe=unsafe,
+        only=tools,
         context=None if context is None else read_context(context),
     )
 

@@ -69,6 +69,12 @@ Mcp = Annotated[
 AllowReadOnly = Annotated[
     bool, typer.Option("--allow-read-only", help="Do not ask about read-only MCP tools.")
 ]
+Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool", help="Give the agent this tool, and no other that is not named.", metavar="NAME"
+    ),
+]
 Unsafe = Annotated[
     bool, typer.Option("--unsafe", help="Run tools WITHOUT a sandbox: they can do what you can.")
 ]

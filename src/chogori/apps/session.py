@@ -80,6 +80,8 @@ class Wanted:
     mcp: Sequence[str] = ()
     allow_read_only: bool = False
     unsafe: bool = False
+    only: Sequence[str] | None = None
+    """The names of the tools to be had; None: all."""
     context: Context | None = None
     """How the run is kept within the model's context; None: as suits the model."""
 
@@ -115,6 +117,7 @@ async def opened(
                 allow_hosts=wanted.allow_hosts,
                 mcp=wanted.mcp,
                 allow_read_only=wanted.allow_read_only,
+                only=wanted.only,
                 budget=wanted.budget,
                 options=wanted.options,
                 approval=wanted.approval,

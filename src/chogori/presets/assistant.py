@@ -11,6 +11,7 @@ from chogori.agent.context import ContextPolicy
 from chogori.agent.loop import Approval
 from chogori.agent.verbs import Verbs
 from chogori.chat import ChatModel, Options, Tool
+from chogori.errors import ConfigError
 from chogori.presets.mentions import Mentions
 from chogori.store import Store
 from chogori.toolbox.programs import launcher_or_refusal, program_tools
@@ -21,6 +22,10 @@ CUE = (
     "and dictionaries, csv.DictReader for CSV, no input(), no pandas, no sympy."
 )
 SMALL = (Path(__file__).parent / "instructions_small.md").read_text(encoding="utf-8").strip()
+SMALL_READING = (
+    (Path(__file__).parent / "instructions_reading.md").read_text(encoding="utf-8").strip()
+)
+"""For a small model that is given no program to write."""
 
 
 @asynccontextmanager
@@ -36,6 +41,7 @@ async def assistant(
     mcp: Sequence[str] = (),
     allow_read_only: bool = False,
     tools: Sequence[Tool] = (),
+    only: Sequence[str] | None = None,
     budget: Budget | None = None,
     options: Options = Options(),
     approval: Approval = "ask",
@@ -45,9 +51,10 @@ async def assistant(
     """An agent with its tools, for as long as the context lasts.
 
     `runs` is where each run's own folder is made; `workspace` is the user's folder, which tools
-    may change only with `write`. Raises `SandboxUnavailable` where nothing confines the tools,
-    unless `unsafe` says that nothing need. Runs are kept in `store`, if there is one; `rebuild`
-    makes the same assistant again for them.
+    may change only with `write`. With `only` the agent gets the tools of these names and no
+    others. Raises `SandboxUnavailable` where nothing confines the tools, unless `unsafe` says that
+    nothing need, and `ConfigError` for a name that no tool has. Runs are kept in `store`, if there
+    is one; `rebuild` makes the same assistant again for them.
     """
     from chogori.toolbox import McpServer, Reach, Sandboxes, file_tools
 
@@ -70,10 +77,12 @@ async def assistant(
             server = McpServer(command, allow_read_only=allow_read_only)
             await stack.enter_async_context(server)
             offered += server.tools(taken=[tool.spec.name for tool in offered])
+        given = _chosen(offered, only)
+        writes_programs = any(tool.spec.name == "python" for tool in given)
         agent = Agent(
             model,
-            offered,
-            _instructions(model, workspace, write=write),
+            given,
+            _instructions(model, workspace, write=write, writes_programs=writes_programs),
             budget=budget or Budget(),
             options=options,
             approval=approval,
@@ -89,10 +98,22 @@ async def assistant(
                 "allow_hosts": list(allow_hosts),
                 "mcp": list(mcp),
                 "allow_read_only": allow_read_only,
+                "only": None if only is None else list(only),
             },
         )
-        checked = Agreement(agent) if model.profile.agreement > 1 else agent
-        yield Mentions(checked, workspace, "" if model.profile.native_tools else CUE)
+        # A second solution is a second program, and so is what the cue asks for.
+        checks = model.profile.agreement > 1 and writes_programs
+        cue = CUE if writes_programs and not model.profile.native_tools else ""
+        yield Mentions(Agreement(agent) if checks else agent, workspace, cue)
+
+
+def _chosen(offered: Sequence[Tool], only: Sequence[str] | None) -> Sequence[Tool]:
+    if only is None:
+        return offered
+    known = {tool.spec.name: tool for tool in offered}
+    if missing := [name for name in only if name not in known]:
+        raise ConfigError(f"there is no tool {missing[0]!r}; there are: {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(only)]
 
 
 def _policy(model: ChatModel) -> ContextPolicy:
@@ -100,9 +121,11 @@ def _policy(model: ChatModel) -> ContextPolicy:
     return "hide_tool_results" if model.profile.native_tools else "none"
 
 
-def _instructions(model: ChatModel, workspace: Path | None, *, write: bool) -> str:
-    if not model.profile.native_tools:
-        return SMALL  # every further line is read before the first token
+def _instructions(
+    model: ChatModel, workspace: Path | None, *, write: bool, writes_programs: bool
+) -> str:
+    if not model.profile.native_tools:  # every further line is read before the first token
+        return SMALL if writes_programs else SMALL_READING
     if workspace is None:
         return f"{INSTRUCTIONS} There is no /work in this run: work in /out."
     return f"{INSTRUCTIONS} /work may {'be changed' if write else 'not be changed: write to /out'}."

@@ -93,7 +93,7 @@ async def relayed(ask: Ask, member: Member) -> AsyncGenerator[bytes]:
     last = b""
     async with member.turns.turn():
         began = clock()
-        response = await model.endpoint.post(body, name)
+        response = await model.endpoint.post([body], name)
         relay, begun = Relay(ask, model.endpoint), False
         try:
             while not relay.is_over:
@@ -127,7 +127,7 @@ async def relayed_whole(ask: Ask, member: Member) -> dict[str, Any]:
     body, name = await request_to(ask, model)
     async with member.turns.turn():
         began = time.perf_counter()
-        response = await model.endpoint.post(body, name)
+        response = await model.endpoint.post([body], name)
         try:
             data = await response.read()
         except BROKEN as error:

@@ -189,7 +189,7 @@ class ChunkWriter:
 
 def new_id(id: str, name: str, taken: set[str]) -> str:
     """The id of a call as the client reads it, unlike any it knows; it is `taken` from now on."""
-    unique = unique_id(id, name, taken, len(taken))
+    unique = unique_id(id, name, taken.__contains__, len(taken))
     taken.add(unique)
     return unique
 
