@@ -14,8 +14,8 @@ from resume_scenarios import MIXED, SCENARIOS, scenario
 
 from chogori.agent import Agent, ClientTool, kept
 from chogori.agent.journal import Journal, read
+from chogori.agent.past import is_event
 from chogori.agent.replay import replay
-from chogori.agent.run import is_event
 from chogori.chat import (
     Answer,
     Delta,

@@ -24,8 +24,8 @@ from resume_scenarios import SCENARIOS
 from chogori.agent.branch import is_reply
 from chogori.agent.journal import Entry, read
 from chogori.agent.kept import verify
+from chogori.agent.past import is_event
 from chogori.agent.replay import replay
-from chogori.agent.run import is_event
 from chogori.chat import (
     Answer,
     Event,

@@ -18,7 +18,8 @@ from chogori.agent.journal import (
     read,
     read_in,
 )
-from chogori.agent.run import is_event, new_run_id, steps_of, without_abandoned
+from chogori.agent.past import is_event, steps_of, without_abandoned
+from chogori.agent.run import new_run_id
 from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, Waiting, text_of
 from chogori.chat.event_json import call_to_json
 from chogori.errors import ConfigError, RunDamaged, RunNotFound

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import NoReturn, cast
 
 from chogori.agent.journal import Entry, Journal, clock_of, read
-from chogori.agent.run import Begin, Continue, Run, Start, salt_of, without_abandoned
+from chogori.agent.past import salt_of, without_abandoned
+from chogori.agent.run import Begin, Continue, Run, Start
 from chogori.agent.verbs import Verbs
 from chogori.chat import Answer, LegStarted, RunStarted, Waiting
 from chogori.errors import ChogoriError, RunChanged

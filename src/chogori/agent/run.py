@@ -18,7 +18,15 @@ from typing import Any, cast, get_args
 from chogori.agent.branch import Branch, Mark, RecordedBranch
 from chogori.agent.budget import Budget
 from chogori.agent.changes import changes
-from chogori.agent.journal import KIND, NOTES, Entry, Journal, clock_of, read
+from chogori.agent.journal import KIND, Entry, Journal, clock_of, read
+from chogori.agent.past import (
+    is_event,
+    is_same,
+    is_told,
+    salt_of,
+    steps_of,
+    without_abandoned,
+)
 from chogori.chat import (
     Answer,
     Content,
@@ -50,12 +58,7 @@ _BY_BRANCHES = (ReplyFinished, ToolStarted, ToolFinished, Steered, Paused)
 """Events that are recorded by the branch they happen in."""
 _NO_STOPS = (GeneratorExit, RunChanged, RunDamaged)
 """What ends a leg and is not recorded: nobody looks on any more, or the records do not fit."""
-_BY_CHANCE = ("reply_restarted", "model_loaded")
-"""Events that need not come again when a run is driven again."""
 _UNLIMITED = Budget(steps=None)
-_IN_BRANCHES = ("tool_started", "tool_finished", "steered", "paused", "noted")
-_NOTES = (*NOTES, "reply_cut")
-"""Records about a run that are no events of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Run:
         self.past = without_abandoned(past)
         self._strict = strict
         self._branches: dict[str, Branch] = {}
-        self._told = deque(entry for entry in self.past if _is_told(entry))
+        self._told = deque(entry for entry in self.past if is_told(entry))
         self._recalled: dict[int, Event] = {}
         """Events of the past that a branch has handed back, by their identity."""
         self.goes_on = bool(past)
@@ -297,7 +300,7 @@ class Run:
         entry = self._told.popleft()
         if entry.type != (now := encode(event, 0)["type"]):
             raise self._another_way(entry, now)
-        if self._strict and not _is_same(entry, event):
+        if self._strict and not is_same(entry, event):
             raise RunChanged(
                 f"event {entry.sequence} ({entry.type}) would not be the same now. Something that "
                 "decides the run has changed; --accept-changes goes on all the same"
@@ -366,57 +369,3 @@ async def closing(run: Run) -> AsyncGenerator[None]:
 def new_run_id() -> str:
     """An id that sorts by time: 20261121-231500-1f3a9c."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-
-
-def is_event(entry: Entry) -> bool:
-    """Whether it is an event of the run, which views are told and which has a number."""
-    return entry.type not in (*_NOTES, "noted") and "aside" not in entry.fields
-
-
-def steps_of(past: Sequence[Entry]) -> list[int]:
-    """Where the steps of a run begin, those of its attempts apart."""
-    begins: list[int] = []
-    is_attempt = False
-    for entry in past:
-        is_attempt = entry.type == "attempt_started" or (
-            is_attempt and entry.type != "attempt_finished"
-        )
-        if entry.type == "step_started" and not is_attempt:
-            begins.append(entry.sequence)
-    return begins
-
-
-def _is_told(entry: Entry) -> bool:
-    """Whether it is an event that comes again, in the same order, when the run is driven again."""
-    elsewhere = (*_NOTES, *_BY_CHANCE, *_IN_BRANCHES, "reply_finished")
-    return entry.type not in elsewhere
-
-
-def _is_same(entry: Entry, event: Event) -> bool:
-    if isinstance(event, RunStarted):  # whether the agent has changed was looked at before
-        return entry.type == "run_started"
-    # A fork has events of the run that it is a branch of, and a budget may be made larger.
-    apart: dict[str, Any] = {"run_id": "", "budget": {}}
-    return encode(entry.event(), 0) | apart == encode(event, 0) | apart
-
-
-def without_abandoned(past: Sequence[Entry]) -> list[Entry]:
-    """The records of a run without the legs that were stopped and then left: the person went on
-    from before them."""
-    kept: list[Entry] = []
-    for entry in past:
-        if entry.type == "abandoned":
-            kept = [each for each in kept if each.sequence < entry.fields["from"]]
-        else:
-            kept.append(entry)
-    return kept
-
-
-def salt_of(past: Sequence[Entry]) -> bytes:
-    """What the hashes of a run's requests are salted with. Raises `RunDamaged`."""
-    found = next((entry for entry in past if entry.type == "salted"), None)
-    if found is None:
-        return b""
-    if found.redacted:
-        raise RunDamaged("some of what was said was redacted, so the run cannot be driven again")
-    return bytes.fromhex(found.fields["salt"])
