@@ -24,9 +24,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ChogoriError(Exception):
     """The one family of errors whose messages are written for people."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """They travel between processes; some were made of more than a message."""
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[ChogoriError], args: tuple[Any, ...], state: Mapping[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(ChogoriError):

@@ -32,6 +32,7 @@ from chogori.chat import Event
 from chogori.chat.event_json import VERSION, decode, encode
 from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
 from chogori.store import Lease, Record, Store, Transaction, blobs, inbox, leases, logs, verify
+from chogori.store.owners import this_process
 
 KIND, SUBAGENT = "run", "subagent"
 """Kinds of logs: the run of a person's task, and that of a task which another run assigned."""
@@ -125,10 +126,12 @@ class Journal:
     ) -> Journal:
         """A new one. Raises `ConfigError` where there is a run of that id."""
 
+        owner = this_process()  # the work may be done in another one
+
         def work(tx: Transaction) -> Lease:
             if logs.find(tx, run_id) is not None:
                 raise ConfigError(f"there is a run {run_id} already: resume it, or name another id")
-            return leases.acquire(tx, lease_name(run_id), LEASE_SECONDS)
+            return leases.acquire(tx, lease_name(run_id), LEASE_SECONDS, owner)
 
         return cls(store, run_id, await store.write(work), parent=parent, kind=kind)
 
@@ -137,11 +140,13 @@ class Journal:
         """That of a run that exists. Raises `RunNotFound`, and `LeaseHeld` where somebody else
         drives the run."""
 
+        owner = this_process()
+
         def work(tx: Transaction) -> tuple[int, Lease, list[inbox.Message]]:
             found = logs.find(tx, run_id)
             if found is None:
                 raise not_found(run_id)
-            lease = leases.acquire(tx, lease_name(run_id), LEASE_SECONDS)
+            lease = leases.acquire(tx, lease_name(run_id), LEASE_SECONDS, owner)
             return found.count, lease, inbox.waiting(tx, run_id)
 
         count, lease, posted = await store.write(work)

@@ -1,0 +1,195 @@
+"""Subagents on Ray: what travels, who waits for whom, and a node that is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ray import cloudpickle
+
+from chogori import Agent, tool
+from chogori.chat import Reply, ScriptedModel, ToolCall, assistant
+from chogori.errors import ChogoriError, LeaseHeld, StoreError, StreamCut
+from chogori.store import Record, Transaction, logs, open_store
+from chogori.swarm.ray.journal import JournalActor, RemoteStore
+from chogori.swarm.ray.slots import Slots
+
+PROGRAM = Path(__file__).parents[2] / "bench" / "swarm" / "ray_node.py"
+
+
+def copied_by_ray(value: Any) -> Any:
+    """As it comes out at the other end."""
+    pickles: Any = cloudpickle
+    return pickles.loads(pickles.dumps(value))
+
+
+class Handle:
+    """A handle of an actor that is in this process; what goes to it and comes back is pickled."""
+
+    def __init__(self, actor: object) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Any:
+        return Method(getattr(self._actor, name))
+
+
+class Method:
+    def __init__(self, method: Callable[..., Coroutine[Any, Any, Any]]) -> None:
+        self._method = method
+
+    async def remote(self, *arguments: Any) -> Any:
+        copied = copied_by_ray(arguments)
+        await asyncio.sleep(0)
+        return copied_by_ray(await self._method(*copied))
+
+
+@tool(effect="pure")
+async def look(key: str) -> str:
+    """Look up a key."""
+    return f"{key} is there"
+
+
+async def test_a_run_through_the_actor_is_kept_as_one_beside_the_store(tmp_path: Path) -> None:
+    calls = [Reply(message=assistant(calls=[ToolCall(f"c{n}", "look", '{"key": "a"}')]))
+             for n in range(3)]  # fmt: skip
+    model = ScriptedModel([*calls, "done"])
+    told: list[list[str]] = []
+    actor = JournalActor(str(tmp_path / "far"))
+    async with open_store(tmp_path / "near") as near:
+        for store in (near, RemoteStore(Handle(actor), "r")):
+            agent = Agent(model, tools=[look], store=store)
+            assert (await agent.run("go", run_id="r")).text == "done"
+            with pytest.raises(ChogoriError, match="there is a run r already"):
+                await agent.run("go", run_id="r")
+            again = [event async for event in agent.resume("r")]
+            assert len(again) == 1, "it has ended, and its end is all that is told"
+            kept = await store.read(lambda tx: logs.entries(tx, "r"))
+            told.append([json.loads(entry.body)["type"] for entry in kept])
+    await (await actor._store()).aclose()
+    assert told[0] == told[1]
+
+
+@settings(max_examples=15)
+@given(st.lists(st.booleans(), max_size=30))
+def test_works_are_done_in_order_and_one_that_fails_fails_alone(
+    tmp_path_factory: pytest.TempPathFactory, fail: list[bool]
+) -> None:
+    def work_of(number: int, *, fails: bool) -> Callable[[Transaction], int]:
+        def work(tx: Transaction) -> int:
+            sequence = logs.append(tx, "log", [Record(b"%d" % number)]).sequence
+            if fails:
+                raise LeaseHeld("held", owner="somebody", until=1.5)
+            return sequence
+
+        return work
+
+    async def check() -> None:
+        actor = JournalActor(str(tmp_path_factory.mktemp("store")))
+        store = RemoteStore(Handle(actor), "r")
+        await store.write(lambda tx: logs.create(tx, "log", "test"))
+        works = [store.submit(work_of(n, fails=fails)) for n, fails in enumerate(fail)]
+        done = await asyncio.gather(*works, return_exceptions=True)
+        bodies = [e.body for e in await store.read(lambda tx: logs.entries(tx, "log"))]
+        kept = [n for n, fails in enumerate(fail) if not fails]
+        assert bodies == [b"%d" % n for n in kept]
+        assert [it for it in done if isinstance(it, int)] == list(range(len(kept)))
+        for error in (it for it in done if isinstance(it, LeaseHeld)):
+            assert (error.owner, error.until) == ("somebody", 1.5)
+        await (await actor._store()).aclose()
+
+    asyncio.run(check())
+
+
+async def test_whoever_loses_the_journal_is_told_and_waits_no_longer() -> None:
+    class Dead:
+        async def write(self, *arguments: Any) -> None:
+            raise ConnectionError("the actor died")
+
+        read = write
+
+    store = RemoteStore(Handle(Dead()), "r")
+    with pytest.raises(StoreError, match="resume goes on from there"):
+        await store.write(lambda tx: None)
+    with pytest.raises(StoreError, match="resume goes on from there"):
+        await store.read(lambda tx: None)
+
+
+async def test_a_subagent_hears_with_its_commit_what_it_may_use_up(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    actor = JournalActor(str(tmp_path))
+    store = RemoteStore(Handle(actor), "r", heard.append)
+    await store.write(lambda tx: None)
+    await actor.allow("r", {"steps": 7})
+    await actor.allow("other", {"steps": 1})
+    await store.write(lambda tx: None)
+    assert heard == [{"steps": 7}]
+    await (await actor._store()).aclose()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LeaseHeld("held", owner="o", until=2.0),
+        StreamCut("cut", url="u", status=500),
+        ChogoriError("plain"),
+    ],
+)
+def test_an_error_is_the_same_in_another_process(error: ChogoriError) -> None:
+    copied = copied_by_ray(error)
+    assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
+
+
+_steps = st.tuples(st.sampled_from(["take", "give back", "wait"]), st.integers(0, 5))
+
+
+@given(st.lists(_steps, max_size=60), st.integers(1, 3))
+def test_no_more_hold_slots_than_there_are_and_the_dead_hold_none(
+    steps: list[tuple[str, int]], slots: int
+) -> None:
+    now, until = 0.0, dict[str, float]()
+    engine = Slots(lambda: now)
+    for step, number in steps:
+        holder = f"h{number}"
+        if step == "wait":
+            now += number
+        elif step == "give back":
+            engine.give_back(holder)
+            until.pop(holder, None)
+        elif engine.take(holder, slots, 10.0):
+            until[holder] = now + 10.0
+        assert sum(end > now for end in until.values()) <= slots
+    now += 11
+    for number in range(6):
+        engine.give_back(f"h{number}")
+    assert engine.take("new", slots, 10.0), "who died, or gave up waiting, holds up nobody"
+
+
+def test_slots_go_round_in_the_order_in_which_they_were_asked_for() -> None:
+    engine = Slots(lambda: 0.0)
+    assert engine.take("a", 1, 9)
+    assert not engine.take("b", 1, 9)
+    assert not engine.take("c", 1, 9)
+    assert engine.take("a", 1, 9), "whoever holds one may hold it longer"
+    engine.give_back("a")
+    assert not engine.take("c", 1, 9)
+    assert engine.take("b", 1, 9)
+
+
+def test_a_node_that_is_killed_loses_nothing_that_was_finished() -> None:
+    """Two nodes of a real Ray, and the second is killed while its subagents are at work."""
+    command = [sys.executable, str(PROGRAM), "--agents=6", "--calls=6", "--kill"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["answered"] == told["agents"] == 6
+    assert (told["nodes"], told["calls"], told["keys"]) == (2, 36, 36)
+    assert told["moved"] >= 1, "subagents of the lost node went on elsewhere"
+    assert told["repeated"] <= told["moved"], "of each, the call under way at most"
