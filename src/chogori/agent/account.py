@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chogori.agent.budget import LIMITS, Budget, amounts, cost
+from chogori.agent.budget import ENDING, LIMITS, Budget, amounts, cost
 from chogori.chat import Price, Usage
 
 
@@ -42,8 +42,9 @@ class Account:
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""
         self.tick()
-        for name, left in self.left.items():
-            if left <= 0:
+        left = self.left
+        for name in ENDING:
+            if left.get(name, 1) <= 0:
                 return name.replace("_", " ")
         return None
 

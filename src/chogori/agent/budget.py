@@ -19,12 +19,13 @@ class Budget:
     seconds: float | None = None
     dollars: float | None = None
     calls: int | None = None
-    """Of tools. Those that would go beyond it are not made."""
+    """Of tools. Those beyond it are not made, which the model is told; no call is needed to
+    answer, so a run does not end with them."""
 
     @property
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""
-        for name in LIMITS:
+        for name in ENDING:
             left = getattr(self, name)
             if left is not None and left <= 0:
                 return name.replace("_", " ")
@@ -86,6 +87,7 @@ class Budget:
 
 
 LIMITS = tuple(field.name for field in fields(Budget))
+ENDING = tuple(name for name in LIMITS if name != "calls")
 
 
 def amounts(

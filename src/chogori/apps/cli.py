@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chogori.apps import weight_commands
+from chogori.apps import swarm_command, weight_commands
 from chogori.apps.cli_keys import keys, usage
 from chogori.apps.cli_runs import runs
 from chogori.apps.options import (
@@ -236,6 +236,7 @@ def tokens(
         looking.print_tokens(tokenizer, special=special, jsonl=jsonl)
 
 
+app.command()(swarm_command.swarm)
 models.command("inspect")(weight_commands.inspect)
 app.command()(serve)
 for _command in (weight_commands.logits, weight_commands.quantize, weight_commands.compare):

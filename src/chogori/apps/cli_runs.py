@@ -57,7 +57,9 @@ def show_run(
     with told(settings.data):
         from chogori.apps import runs, views
 
-        view = views.view_for(quiet=quiet, json=json, reasoning=not folded, question=True)
+        view = views.view_for(
+            quiet=quiet, json=json, reasoning=not folded, question=True, lanes=True
+        )
         _to_the_end(runs.show_run(settings, id, view))
 
 
@@ -89,7 +91,7 @@ def resume_run(
         from chogori.apps import runs, views
 
         budget = None if steps is None and seconds is None else Budget(steps=steps, seconds=seconds)
-        view = views.view_for(quiet=quiet, json=json, reasoning=reasoning)
+        view = views.view_for(quiet=quiet, json=json, reasoning=reasoning, lanes=True)
         work = runs.resume_run(
             settings, id, view, message, accept_changes=accept_changes, budget=budget
         )

@@ -18,6 +18,8 @@ from chogori.apps.listings import print_table
 from chogori.apps.markdown import as_markdown
 from chogori.apps.session import View, reopened
 from chogori.apps.settings import Settings
+from chogori.apps.swarming import lines_of, pause_all
+from chogori.apps.views import Json, Quiet
 from chogori.apps.words import clean, one_line
 from chogori.chat import Answer, Event, ScriptedModel, profile_for, text_of
 from chogori.chat.event_json import to_line
@@ -57,6 +59,9 @@ async def show_run(settings: Settings, wanted: str, view: View) -> None:
             view.show(event, sequence)
             ended = isinstance(event, Answer)
         view.stopped()
+        if not isinstance(view, Quiet | Json):
+            for line in await lines_of(store, id):
+                print(clean(line))
         if not ended and (why := await kept.why_stopped(store, id)):
             print(clean(why), file=sys.stderr)
 
@@ -234,8 +239,9 @@ async def steer_run(settings: Settings, wanted: str, message: str) -> None:
 async def pause_run(settings: Settings, wanted: str) -> None:
     """Have a run stop before its next step."""
     async with found(settings, wanted) as (store, id):
-        await kept.pause(store, id)
-    print(f"{id} stops before its next step; chogori runs resume {id} goes on", file=sys.stderr)
+        below = await pause_all(store, id)
+    whom = f"{id} and {below} subagents stop before their" if below else f"{id} stops before its"
+    print(f"{whom} next step; chogori runs resume {id} goes on", file=sys.stderr)
 
 
 async def decide_run(settings: Settings, wanted: str, call: str | None, *, yes: bool) -> None:

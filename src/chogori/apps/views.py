@@ -52,8 +52,10 @@ class Json:
         """Nothing is held."""
 
 
-def view_for(*, quiet: bool, json: bool, reasoning: bool, question: bool = False) -> View:
-    """The view that the options ask for, on the standard output."""
+def view_for(
+    *, quiet: bool, json: bool, reasoning: bool, question: bool = False, lanes: bool = False
+) -> View:
+    """The view that the options ask for, on the standard output; `lanes` for a swarm."""
     if json:
         return Json(sys.stdout)
     if quiet:
@@ -62,4 +64,9 @@ def view_for(*, quiet: bool, json: bool, reasoning: bool, question: bool = False
 
     from chogori.apps.terminal import Terminal
 
-    return Terminal(Console(), reasoning=reasoning, question=question)
+    terminal = Terminal(Console(), reasoning=reasoning, question=question)
+    if not lanes:
+        return terminal
+    from chogori.apps.lanes import Lanes
+
+    return Lanes(terminal)

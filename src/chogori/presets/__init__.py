@@ -7,5 +7,16 @@ from chogori.presets.assistant import assistant
 from chogori.presets.load import load
 from chogori.presets.models import KNOWN_MODELS, KnownModel, find_model, pull
 from chogori.presets.rebuild import rebuild
+from chogori.presets.swarm import Width, swarm
 
-__all__ = ["KNOWN_MODELS", "KnownModel", "assistant", "find_model", "load", "pull", "rebuild"]
+__all__ = [
+    "KNOWN_MODELS",
+    "KnownModel",
+    "Width",
+    "assistant",
+    "find_model",
+    "load",
+    "pull",
+    "rebuild",
+    "swarm",
+]

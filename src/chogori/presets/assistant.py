@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chogori.agent import Agent, Agreement, Budget, Context
 from chogori.agent.context import ContextPolicy
@@ -16,6 +18,9 @@ from chogori.presets.mentions import Mentions
 from chogori.store import Store
 from chogori.toolbox.programs import launcher_or_refusal, program_tools
 
+if TYPE_CHECKING:
+    from chogori.toolbox import Sandboxes
+
 INSTRUCTIONS = (Path(__file__).parent / "instructions.md").read_text(encoding="utf-8").strip()
 CUE = (
     "Write a short, plain Python program that prints it, with the values of the task in it: loops "
@@ -26,6 +31,53 @@ SMALL_READING = (
     (Path(__file__).parent / "instructions_reading.md").read_text(encoding="utf-8").strip()
 )
 """For a small model that is given no program to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The tools of an agent, and what they work in."""
+
+    tools: Sequence[Tool]
+    out: Callable[[str], Path]
+    """The folder of a run, by its id; made by whoever is asked."""
+    sandboxes: Sandboxes
+
+
+async def toolkit(
+    stack: AsyncExitStack,
+    *,
+    runs: Path,
+    workspace: Path | None,
+    write: bool,
+    unsafe: bool,
+    web: bool,
+    allow_hosts: Sequence[str],
+    mcp: Sequence[str],
+    allow_read_only: bool,
+    tools: Sequence[Tool] = (),
+) -> Kit:
+    """What the options ask for; `stack` ends it. Raises `SandboxUnavailable`."""
+    from chogori.toolbox import McpServer, Reach, Sandboxes, file_tools
+
+    launcher = await launcher_or_refusal(unsafe=unsafe)
+
+    def out(run_id: str) -> Path:
+        folder = runs / run_id.partition(".")[0] / "out"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    sandboxes = Sandboxes(Reach(workspace, out, write), launcher)
+    stack.push_async_callback(sandboxes.aclose)
+    offered = [*program_tools(sandboxes), *file_tools(sandboxes), *tools]
+    if web:
+        from chogori.toolbox.web import fetch_tool  # aiohttp takes its time
+
+        offered.append(fetch_tool(allow_hosts=allow_hosts))
+    for command in mcp:
+        server = McpServer(command, allow_read_only=allow_read_only)
+        await stack.enter_async_context(server)
+        offered += server.tools(taken=[tool.spec.name for tool in offered])
+    return Kit(offered, out, sandboxes)
 
 
 @asynccontextmanager
@@ -56,38 +108,30 @@ async def assistant(
     nothing need, and `ConfigError` for a name that no tool has. Runs are kept in `store`, if there
     is one; `rebuild` makes the same assistant again for them.
     """
-    from chogori.toolbox import McpServer, Reach, Sandboxes, file_tools
-
-    launcher = await launcher_or_refusal(unsafe=unsafe)
-
-    def out(run_id: str) -> Path:
-        folder = runs / run_id.partition(".")[0] / "out"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     async with AsyncExitStack() as stack:
-        sandboxes = Sandboxes(Reach(workspace, out, write), launcher)
-        stack.push_async_callback(sandboxes.aclose)
-        offered = [*program_tools(sandboxes), *file_tools(sandboxes), *tools]
-        if web:
-            from chogori.toolbox.web import fetch_tool  # aiohttp takes its time
-
-            offered.append(fetch_tool(allow_hosts=allow_hosts))
-        for command in mcp:
-            server = McpServer(command, allow_read_only=allow_read_only)
-            await stack.enter_async_context(server)
-            offered += server.tools(taken=[tool.spec.name for tool in offered])
-        given = _chosen(offered, only)
+        kit = await toolkit(
+            stack,
+            runs=runs,
+            workspace=workspace,
+            write=write,
+            unsafe=unsafe,
+            web=web,
+            allow_hosts=allow_hosts,
+            mcp=mcp,
+            allow_read_only=allow_read_only,
+            tools=tools,
+        )
+        given = _chosen(kit.tools, only)
         writes_programs = any(tool.spec.name == "python" for tool in given)
         agent = Agent(
             model,
             given,
-            _instructions(model, workspace, write=write, writes_programs=writes_programs),
+            instructions_for(model, workspace, write=write, writes_programs=writes_programs),
             budget=budget or Budget(),
             options=options,
             approval=approval,
-            context=context or Context(policy=_policy(model)),
-            out=out,
+            context=context or Context(policy=policy_for(model)),
+            out=kit.out,
             store=store,
             made_by={
                 "preset": "assistant",
@@ -116,14 +160,15 @@ def _chosen(offered: Sequence[Tool], only: Sequence[str] | None) -> Sequence[Too
     return [known[name] for name in dict.fromkeys(only)]
 
 
-def _policy(model: ChatModel) -> ContextPolicy:
+def policy_for(model: ChatModel) -> ContextPolicy:
     """A small model is not given one more tool, whose description it would read every time."""
     return "hide_tool_results" if model.profile.native_tools else "none"
 
 
-def _instructions(
-    model: ChatModel, workspace: Path | None, *, write: bool, writes_programs: bool
+def instructions_for(
+    model: ChatModel, workspace: Path | None, *, write: bool, writes_programs: bool = True
 ) -> str:
+    """What a model is told of where it works."""
     if not model.profile.native_tools:  # every further line is read before the first token
         return SMALL if writes_programs else SMALL_READING
     if workspace is None:

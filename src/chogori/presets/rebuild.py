@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from chogori.chat import AllowedTools, ChatModel, JsonFormat, NamedTool, Options
 from chogori.errors import RunChanged
 from chogori.presets.assistant import assistant
 from chogori.presets.load import load
+from chogori.presets.swarm import Width, swarm
 from chogori.store import Store
 from chogori.swarm import Role, Subagent, Swarm
 
@@ -58,6 +60,10 @@ async def rebuild(
         async with assistant(model, **made_by) as verbs:
             yield verbs
         return
+    if preset == "swarm":
+        async with _preset_swarm(description, model, made_by, load) as verbs:
+            yield verbs
+        return
     agent = _agent(description, model, allowed, store)
     if "subagent" in description:
         yield Subagent(agent, description["subagent"]["name"])
@@ -67,6 +73,29 @@ async def rebuild(
     else:
         hints = description.get("agreement")
         yield agent if hints is None else Agreement(agent, hints)
+
+
+@asynccontextmanager
+async def _preset_swarm(
+    description: Mapping[str, Any], model: ChatModel, made_by: Mapping[str, Any], load: Load
+) -> AsyncGenerator[Verbs]:
+    """That of `chogori swarm`, or one of its subagents alone."""
+    if "subagent" in description:
+        names = tuple(tool["name"] for tool in description["tools"])
+        async with swarm(model, **made_by) as whole:
+            agent = replace(
+                whole.subagent(Role("", "", tools=names)),
+                instructions=description["instructions"],
+                budget=made_by["budget"],
+            )
+            yield Subagent(agent, description["subagent"]["name"])
+        return
+    told = description["swarm"]
+    async with _subagents(told["subagent"], model, load) as (workers, worker):
+        steps: int = worker["budget"]["steps"]
+        width = Width(subagents=told["width"], steps=steps, maps=told["maps"])
+        async with swarm(model, subagent_model=workers, width=width, **made_by) as whole:
+            yield whole
 
 
 def _agent(description: Mapping[str, Any], model: ChatModel, budget: Budget, store: Store) -> Agent:
@@ -113,6 +142,7 @@ def _swarm(
         maps=told["maps"],
         shared_folder=told["shared_folder"],
         most=told["most"],
+        note=told["note"],
         subagent_guards=[_named(path, "guard") for path in description["guards"]],
     )
 

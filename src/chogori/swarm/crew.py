@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 """So often a task is taken up when its model cannot be had."""
-GRACE_SECONDS = 45.0
-"""What a subagent may take beyond its time, to land."""
 LAND_SECONDS = 30.0
 """What is kept of the whole's time for the orchestrator to land, or a tenth where that is less."""
 
@@ -103,12 +101,15 @@ class Crew:
             lease.close()
             self.settled[task.run_id] = lease
             self.closed[task.run_id] += 1
+            if self.swarm.ended is not None:
+                await self.swarm.ended(task.run_id)
 
     async def _to_the_end(
         self, task: Task, progress: Progress, seconds: float | None
     ) -> tuple[Outcome, str]:
         message = task.message
-        async with asyncio.timeout(None if seconds is None else seconds + GRACE_SECONDS):
+        grace = self.swarm.grace_seconds
+        async with asyncio.timeout(None if seconds is None else seconds + grace):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     return task.answered(progress, await self._once(task, progress, message))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
 from chogori.agent import Budget
@@ -47,20 +48,23 @@ class Ledger:
             name: 0 if name == "calls" else RESERVE * amount for name, amount in self.left.items()
         }
         self._pieces = {
-            name: amount / (PIECES * shares)
-            if name == "dollars"
-            else max(1, int(amount) // (PIECES * shares))
+            name: 0 if name == "calls" else amount / (PIECES * shares)
             for name, amount in self.left.items()
         }
+        self.open = 0
+        """Leases that are open."""
 
     def piece(self, name: str) -> float:
-        """By how much a lease grows at a time."""
-        return self._pieces[name]
+        """What a lease holds ahead of what is spent: less when there is little left, so that none
+        ends for the sake of what another holds. Of calls nothing, since they are counted before
+        they are made."""
+        there = max(0.0, self.left[name] - self._reserved[name])
+        return min(self._pieces[name], there / (2 * max(1, self.open)))
 
     def take(self, name: str, wanted: float) -> float:
         """As much of `wanted` as there is for subagents; it is not left any more."""
         there = self.left[name] - self._reserved[name]
-        taken = max(0, min(wanted, there if name == "dollars" else int(there)))
+        taken = max(0, min(wanted, there))
         self.left[name] -= taken
         return taken
 
@@ -110,29 +114,35 @@ class Lease:
     _before: dict[str, float] = field(default_factory=dict[str, float])
     """What earlier legs have spent, which the loop counts no more."""
     _usage_before: Usage = Usage()
+    _limits: Budget | None = None
+    """As they were told last, until something is spent."""
 
     def __post_init__(self) -> None:
-        if self.credit is not None:
-            self.held = {name: self.credit.spent[name] for name in self.ledger.left}
+        credit = self.credit
+        self.held = {name: credit.spent[name] if credit else 0 for name in self.ledger.left}
+        self.ledger.open += 1
 
     def limits(self) -> Budget:
         """What it may use up; grows, while there is more, as it is used up."""
-        spent = self.spent
-        for name in self.ledger.left:
-            piece, held = self.ledger.piece(name), self.held.get(name, 0)
-            wanted, most = spent[name] + piece - held, getattr(self.cap, name)
-            if most is not None:
-                wanted = min(wanted, most - held)
-            if wanted > piece / 2:
-                self.held[name] = held + self.ledger.take(name, wanted)
-        limits = {name: self._limit(name) for name in POOLED}
-        return replace(self.cap, **limits)
+        if self._limits is None:
+            spent = self.spent
+            for name in self.ledger.left:
+                piece, held = self.ledger.piece(name), self.held[name]
+                wanted, most = spent[name] + piece - held, getattr(self.cap, name)
+                if most is not None:
+                    wanted = min(wanted, most - held)
+                if wanted > piece / 2:
+                    self.held[name] = held + self.ledger.take(name, wanted)
+            self._limits = replace(self.cap, **{name: self._limit(name) for name in POOLED})
+        return self._limits
 
     def _limit(self, name: str) -> Any:
-        if name not in self.ledger.left:
-            own = getattr(self.cap, name)
-            return None if own is None else own - self._before.get(name, 0)
-        return self.held.get(name, 0) - self._before.get(name, 0)
+        before = self._before.get(name, 0)
+        if name in self.ledger.left:
+            held = self.held[name]
+            return (held if name == "dollars" else ceil(held)) - before
+        own = getattr(self.cap, name)
+        return None if own is None else own - before
 
     @property
     def spent(self) -> dict[str, float]:
@@ -152,9 +162,11 @@ class Lease:
             case ReplyFinished():
                 self.usage += event.usage
                 self.calls += len(event.message.tool_calls)
+                self._limits = None
             case ToolFinished() if event.extra.get("beyond"):
                 self.calls -= 1
             case Answer() | Waiting():
+                self._limits = None
                 self.usage = self._usage_before + event.usage
                 if isinstance(event, Answer):
                     self._usage_before, self._before = self.usage, self.spent
@@ -174,7 +186,8 @@ class Lease:
         }
 
     def close(self) -> None:
-        """What it did not use goes back."""
+        """What it did not use goes back. Once."""
+        self.ledger.open -= 1
         spent = self.spent
         for name in self.ledger.left:
             self.ledger.give_back(name, self.held.get(name, 0) - spent[name])
@@ -183,7 +196,7 @@ class Lease:
 
 @dataclass(slots=True)
 class Purse(Lease):
-    """The orchestrator's: it has whatever is left, and spends it directly."""
+    """The orchestrator's: it has whatever is left, and spends it directly. It is never closed."""
 
     team: frozenset[str] = frozenset()
     """Names of the tools by which it directs others: these are no calls of the budget."""

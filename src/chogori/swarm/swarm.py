@@ -12,7 +12,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -62,6 +62,12 @@ class Swarm(Verbs):
     most: int = SUBAGENTS
     """Tasks in one run."""
     subagent_guards: Sequence[GuardFactory] = DEFAULT_GUARDS
+    note: str = ""
+    """What stands in every subagent's system prompt, after its role: where it is, what is there."""
+    grace_seconds: float = 45.0
+    """What a subagent whose time is over may take to land; then it is ended."""
+    ended: Callable[[str], Awaitable[None]] | None = None
+    """Is told of each subagent's run that is over, to give back what it held: its sandbox."""
     executor: Executor = field(default_factory=Local)
 
     def __post_init__(self) -> None:
@@ -113,7 +119,7 @@ class Swarm(Verbs):
             lead,
             model=self.model_of_subagents,
             tools=role.of(self.subagent_tools),
-            instructions=role.system_prompt,
+            instructions=f"{role.system_prompt}\n\n{self.note}".strip(),
             budget=self.subagent_budget,
             options=replace(lead.options, stream=False),
             guards=self.subagent_guards,
@@ -131,6 +137,7 @@ class Swarm(Verbs):
                 "maps": self.maps,
                 "shared_folder": self.has_folder,
                 "most": self.most,
+                "note": self.note,
             },
         }
 

@@ -29,6 +29,11 @@ class Sandboxes:
         self._sessions.clear()
         await self._pool.aclose()
 
+    async def end(self, run_id: str) -> None:
+        """End the sandbox of a run that is over; its folder stays."""
+        if (session := self._sessions.pop(run_id, None)) is not None:
+            await self._pool.close_session(session)
+
     async def start(self, run_id: str) -> None:
         """Start the Python of a run before it is needed: while the model still reads."""
         await self.session(run_id).start()
