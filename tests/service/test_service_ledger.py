@@ -225,6 +225,30 @@ async def test_what_cannot_be_recorded_is_told_and_holds_nothing(tmp_path: Path)
         assert here.service.purse.held == 0
 
 
+async def test_a_bill_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        caller = await here.caller()
+        good = [await here.service.gate.admit(caller, here.demand()) for _ in range(5)]
+        bad = await here.service.gate.admit(caller, here.demand(model="\ud800"))
+        first, *rest = [admission.settle(metered(0, 100)) for admission in (*good, bad)]
+        told = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert told[:5] == [250] * 5
+        assert isinstance(told[5], UnicodeEncodeError)
+        assert await problems(here.store) == []
+        [organisation] = await here.administration.organisations()
+        assert organisation.funds.cash == -5 * 250
+        assert here.service.purse.held == 0
+
+
+async def test_a_count_that_cannot_be_is_not_billed(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        caller = await here.caller()
+        admission = await here.service.gate.admit(caller, here.demand())
+        lie = Metered(Usage(-5, 10**30, -1, 7), "finished", 1.0)
+        assert await admission.settle(lie) == 10**9 * 2_500_000 // 10**6
+        assert await problems(here.store) == []
+
+
 async def test_usage_is_told_in_buckets_and_groups_of_ones_own_organisation(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         first = await here.caller()

@@ -9,7 +9,7 @@ import pytest
 from service_harness import Clocks, metered, world
 
 from chogori.api.platform import Refused
-from chogori.service import Grant
+from chogori.service import Grant, Limits
 from chogori.service.running import LEASE
 from chogori.store import leases
 
@@ -68,6 +68,43 @@ async def test_who_lost_the_folder_to_another_process_lets_nobody_in_and_bills_w
         assert refused.status == 503
         assert "the lease of service was taken over by process" in refused.message
         assert await running.settle(metered(0, 100)) == 250
+
+
+@pytest.mark.parametrize("ago", [0.0, 30.0, 59.0])
+async def test_a_restart_gives_no_more_requests_and_tokens(tmp_path: Path, ago: float) -> None:
+    limits = Limits(requests_per_minute=5, tokens_per_minute=8_000, tokens_per_day=86_400)
+    clocks = Clocks()
+    async with world(tmp_path, clocks) as here:
+        caller = await here.caller(limits=limits)
+        for _ in range(3):
+            admission = await here.service.gate.admit(caller, here.demand(1_000, 4_000))
+            await admission.settle(metered(500, 500))
+        clocks.turn(ago)
+        before = await here.service.gate.admit(caller, here.demand(0, 0))
+    async with world(tmp_path, clocks) as here:
+        after = await here.service.gate.admit(caller, here.demand(0, 0))
+        assert after.headers == before.headers
+        await here.service.gate.admit(caller, here.demand(0, 0))
+        with pytest.raises(Refused, match="requests per minute: current 5"):
+            await here.service.gate.admit(caller, here.demand(0, 0))
+
+
+async def test_a_restart_gives_no_second_day(tmp_path: Path) -> None:
+    clocks = Clocks()
+    async with world(tmp_path, clocks) as here:
+        caller = await here.caller(limits=Limits(tokens_per_day=86_400))
+        admission = await here.service.gate.admit(caller, here.demand(0, 80_000))
+        await admission.settle(metered(0, 80_000))
+    clocks.turn(3_600 * 10)
+    async with world(tmp_path, clocks) as here:
+        with pytest.raises(Refused, match="tokens per day") as refused:
+            await here.service.gate.admit(caller, here.demand(0, 60_000))
+        wait = 80_000 + 60_000 - 86_400 - 36_000
+        told = int(refused.value.headers["retry-after"])
+        assert wait <= told <= wait + 600, "ten minutes are one stretch"
+    clocks.turn(3_600 * 20)
+    async with world(tmp_path, clocks) as here:
+        await here.service.gate.admit(caller, here.demand(0, 86_400))
 
 
 async def test_a_key_that_is_revoked_ends_its_own_requests_alone(tmp_path: Path) -> None:

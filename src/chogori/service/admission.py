@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from chogori.api.platform import Caller, Demand, Metered
+from chogori.chat import Usage
 from chogori.service.allowances import Taken
 from chogori.service.bills import Bill
 from chogori.service.meter import Meter
 from chogori.service.prices import Price
 from chogori.service.purse import Hold
 from chogori.service.rate_headers import headers_of
+
+_MOST_TOKENS = 10**9
 
 
 class Admitted:
@@ -59,6 +63,7 @@ class Admitted:
         return self._cost
 
     def _record(self, metered: Metered) -> asyncio.Future[None]:
+        metered = replace(metered, usage=_possible(metered.usage))
         self._tokens = metered.usage.prompt + metered.usage.completion
         self._cost = None if self._price is None else self._price.cost(metered.usage)
         caller, demand = self._caller, self._demand
@@ -86,3 +91,12 @@ class Admitted:
 
     def __del__(self) -> None:
         self._hold.release()
+
+
+def _possible(usage: Usage) -> Usage:
+    """What endpoints report, within what can be: no count is below nothing or beyond measure."""
+    prompt, completion, reasoning, cached = (
+        min(max(0, count), _MOST_TOKENS)
+        for count in (usage.prompt, usage.completion, usage.reasoning, usage.cached)
+    )
+    return Usage(prompt, completion, min(reasoning, completion), min(cached, prompt))

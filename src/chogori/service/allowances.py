@@ -239,6 +239,16 @@ class MemoryAllowances:
         shares = [share for each in of for share in each.take(self._number, tokens, now)]
         return _Held(self._number, tokens, of, shares, _standing(of, now), self._clock)
 
+    def restore(self, levels: Levels, seconds_ago: float, requests: int, tokens: int) -> None:
+        """Count what was taken before this process began; the oldest first."""
+        then = self._clock() - round(seconds_ago * SECOND_NS)
+        for subject, limits in levels:
+            allowance = self._of(subject, limits)
+            for _ in range(requests if seconds_ago < MINUTE else 0):
+                allowance.requests.take(then)
+            for bucket in (allowance.minute, allowance.day):
+                bucket.settle(bucket.take(tokens, then), 0, then)
+
     def _of(self, subject: Subject, limits: Limits) -> _Allowance:
         allowance = self._by_subject.get(subject)
         if allowance is None:

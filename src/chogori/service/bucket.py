@@ -96,7 +96,7 @@ class Bucket:
     def _drain(self, now: int) -> None:
         if now == self._at:
             return
-        drained = min((now - self._at) * self.limit, self._work)
+        drained = max(0, min((now - self._at) * self.limit, self._work))
         self._at = now
         self._work -= drained
         while self._top is not None and drained >= self._top.work:

@@ -71,6 +71,11 @@ class KeyRing:
         fits = hmac.compare_digest(self._peppers.digest(text, pepper), digest)
         return held if fits else None
 
+    @property
+    def keys(self) -> Iterable[str]:
+        """Their public ids."""
+        return self._held
+
     def __getitem__(self, id: str) -> Held:
         return self._held[id]
 

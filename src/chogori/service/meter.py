@@ -31,40 +31,47 @@ class Meter:
         self._store = store
         self._told = told
         self._waiting: list[_Waiting] = []
-        self._is_writing = False
+        self._under_way = 0
+        """Works that are being done."""
 
     def record(self, bill: Bill) -> asyncio.Future[None]:
         """Have `bill` recorded; the future is done once it is, also where nobody waits for it.
-        It fails with `StoreError`, and then nothing was billed."""
+        It fails with what went wrong, and then nothing was billed."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((bill, future))
-        if not self._is_writing:
-            self._write()
+        if not self._under_way:
+            self._write_next()
         return future
 
-    def _write(self) -> None:
+    def _write_next(self) -> None:
         group, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        if group:
+            self._write(group)
+
+    def _write(self, group: list[_Waiting]) -> None:
         work = partial(bills.write, bills=[bill for bill, _ in group])
-        self._is_writing = True
         try:
             written = self._store.submit(work, synced=False)
         except StoreError as error:  # it is closed
-            self._is_writing = False
             _fail(group, error)
             return
+        self._under_way += 1
         written.add_done_callback(partial(self._written, group))
 
     def _written(self, group: list[_Waiting], written: asyncio.Future[dict[str, Funds]]) -> None:
-        if (error := written.exception()) is not None:
-            _fail(group, error)
-        else:
+        self._under_way -= 1
+        if (error := written.exception()) is None:
             self._told(written.result())
             for _, future in group:
                 if not future.done():
                     future.set_result(None)
-        self._is_writing = False
-        if self._waiting:
-            self._write()
+        elif len(group) == 1:
+            _fail(group, error)
+        else:  # one that cannot be written is to fail alone
+            for each in group:
+                self._write([each])
+        if not self._under_way:
+            self._write_next()
 
 
 def _fail(group: list[_Waiting], error: BaseException) -> None:

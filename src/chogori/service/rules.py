@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chogori.api.platform import Caller
 from chogori.service import keys, ledger, limits, prices
-from chogori.service.allowances import Levels
+from chogori.service.allowances import DAY, MINUTE, Levels
 from chogori.service.key_ring import KeyRing
 from chogori.service.keys import Key
 from chogori.service.ledger import Funds
@@ -73,6 +73,16 @@ class Rules:
         self._limits = decided.limits
         self._levels = {}
         self.version = decided.version
+
+    def memories(self) -> dict[str, int]:
+        """How many seconds of each organisation's past count for its limits, if any do."""
+        spans: dict[str, int] = {}
+        for key in self.ring.keys:
+            for _, given in self.levels(self.ring[key].caller):
+                organisation = self.ring[key].caller.organisation
+                span = DAY if given.tokens_per_day else MINUTE
+                spans[organisation] = max(span, spans.get(organisation, 0))
+        return spans
 
     def levels(self, caller: Caller) -> Levels:
         """The limits that a caller is under: its key's, its project's, its organisation's."""

@@ -1,7 +1,8 @@
 """A service at work: what a server is handed, and the task that keeps it fresh.
 
 One process serves a data folder at a time, since what is left of limits and balances is in its
-memory; a lease of the store sees to that. What others change there (`chogori keys revoke`) raises
+memory; a lease of the store sees to that. What was taken before it began is counted from the bills,
+so that nobody gains by its restart. What others change there (`chogori keys revoke`) raises
 the version of the service, which is looked at four times a second.
 """
 
@@ -12,9 +13,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from chogori.errors import LeaseLost, StoreError
-from chogori.service import rules
+from chogori.service import rules, usage
 from chogori.service.allowances import MemoryAllowances, MonotonicClock
 from chogori.service.gate import ServiceGate
 from chogori.service.key_ring import KeyRing
@@ -56,10 +58,11 @@ async def serving(
     purse = Purse()
     known = Rules(KeyRing(peppers), purse)
     meter = Meter(store, purse.told)
+    allowances = MemoryAllowances(monotonic_ns)
     gate = ServiceGate(
         store,
         known,
-        MemoryAllowances(monotonic_ns),
+        allowances,
         meter,
         clock=clock,
         monotonic_ns=monotonic_ns,
@@ -67,6 +70,7 @@ async def serving(
     reasoning = KeptReasoning(store)
     watch = _Watch(store, known, gate, reasoning, lease)
     await watch.look()
+    await _restore(store, known, allowances)
     task = asyncio.create_task(watch.run())
     try:
         yield Service(gate, reasoning, purse, watch.look)
@@ -75,6 +79,14 @@ async def serving(
         with suppress(asyncio.CancelledError):
             await task
         await store.write(lambda tx: leases.release(tx, lease))
+
+
+async def _restore(store: Store, known: Rules, allowances: MemoryAllowances) -> None:
+    for organisation, seconds in known.memories().items():
+        read = partial(usage.recent, organisation=organisation, seconds=seconds)
+        for taken in await store.read(read):
+            levels = known.levels(known.ring[taken.key_id].caller)
+            allowances.restore(levels, taken.seconds_ago, taken.requests, taken.tokens)
 
 
 class _Watch:
