@@ -37,7 +37,7 @@ from chogori.chat import (
     ToolFinished,
     ToolStarted,
 )
-from chogori.engine.gguf.model import python_parses
+from chogori.engine.gguf.code import python_parses
 from chogori.presets import assistant, load
 
 WANTED_SCORE, WANTED_SECONDS, WANTED_START = 0.80, 30.0, 0.3

@@ -167,11 +167,17 @@ async def test_a_format_is_kept_with_tools_and_without(model: GgufModel) -> None
         "required": ["mood", "grade"],
         "additionalProperties": False,
     }
-    options = Options(response_format=JsonFormat(schema), max_tokens=60)
-    for tools in ((), (ORDER,)):
-        message, _ = await heard(model, HELLO, tools, options)
+    asked = Options(response_format=JsonFormat(schema), max_tokens=60)
+    for tools, options in (((), asked), ((ORDER,), replace(asked, tool_choice="none"))):
+        message, finished = await heard(model, HELLO, tools, options)
         jsonschema.validate(json.loads(message.text), schema)
         assert message.reasoning is None
+        assert finished.reason == "stop"
+    message, finished = await heard(model, HELLO, (ORDER,), asked)
+    for call in message.tool_calls:
+        jsonschema.validate(json.loads(call.arguments), ORDER.parameters)
+    if not message.tool_calls:
+        jsonschema.validate(json.loads(message.text), schema)
 
 
 async def test_the_stream_holds_what_follows_the_prefill(model: GgufModel) -> None:

@@ -11,8 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chogori.chat import ReasoningDelta, TextDelta
-from chogori.engine.gguf import model
-from chogori.engine.gguf.model import python_parses
+from chogori.engine.gguf.code import mended, python_parses
 from chogori.engine.gguf.reader import Block, Reader
 from strategies import cut, texts
 
@@ -147,7 +146,7 @@ def test_whether_a_draft_is_a_program(code: str, parses: bool) -> None:
 
 
 def test_leading_zeros_that_keep_a_program_from_parsing_are_taken_off() -> None:
-    mended = model._mended(Block("python", "print(date(2010, 02, 09), '0.09', 0.05)"))  # pyright: ignore[reportPrivateUsage]
-    assert mended == "print(date(2010, 2, 9), '0.09', 0.05)"
+    dates = mended(Block("python", "print(date(2010, 02, 09), '0.09', 0.05)"))
+    assert dates == "print(date(2010, 2, 9), '0.09', 0.05)"
     fine = Block("python", "print('007', 10)")
-    assert model._mended(fine) == fine.body  # pyright: ignore[reportPrivateUsage]
+    assert mended(fine) == fine.body

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chogori.engine.k2 import Engine, Sampling
 from chogori.engine.k2 import generation as generation_module
 from chogori.engine.k2.generation import common_prefix
-from chogori.engine.k2.stopping import StopText
+from chogori.engine.stopping import StopText
 from chogori.errors import ContextTooLong
 from chogori.model import K2, nano
 from reference.drawn_networks import drawn

@@ -336,6 +336,8 @@ def _floor(high: Decimal | None, below: bool) -> int | None:
 def _is_multiple(number: str, step: Decimal) -> bool:
     if Decimal(number) % step:
         return False
-    return step == step.to_integral_value() or float(number) % float(step) == 0 or (
-        float(number) / float(step) == int(float(number) / float(step))
+    return (
+        step == step.to_integral_value()
+        or float(number) % float(step) == 0
+        or (float(number) / float(step) == int(float(number) / float(step)))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -44,7 +44,9 @@ def compiled(
         text = orjson.dumps(schema)
         if len(text) > BYTES:
             raise SchemaError(
-                f"it is {len(text):,} bytes long, and {BYTES:,} are read", keyword="$schema", path=""
+                f"it is {len(text):,} bytes long, and {BYTES:,} are read",
+                keyword="$schema",
+                path="",
             )
         return _compiled(text, style, prefix, is_object)
     except SchemaError as error:
@@ -96,5 +98,5 @@ def _check(root: Any) -> None:
     except told.SchemaError as error:
         path = "".join(f"/{step}" for step in error.path)
         keyword = next((str(s) for s in reversed(error.path) if isinstance(s, str)), "$schema")
-        message = cast(str, error.message)
+        message = error.message
         raise SchemaError(f"it is no schema: {message[:200]}", keyword=keyword, path=path) from None

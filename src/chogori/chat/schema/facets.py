@@ -1,9 +1,9 @@
 """From a JSON schema to the ways of satisfying it: sets of plain schemas that hold together.
 
-`$ref`, `allOf`, `anyOf`, `oneOf`, `not`, `if` and the `dependent` keywords say which schemas a value
-has to satisfy at once; here they are taken away. What is left are leaves: for each way, the plain
-schemas (types, bounds, properties, ...) that all have to hold. A schema is known by its path, a JSON
-pointer; those made here, of what is negated, get a path of their own.
+`$ref`, `allOf`, `anyOf`, `oneOf`, `not`, `if` and the `dependent` keywords say which schemas a
+value has to satisfy at once; here they are taken away. What is left are leaves: for each way, the
+plain schemas (types, bounds, properties, ...) that all have to hold. A schema is known by its path,
+a JSON pointer; those made here, of what is negated, get a path of their own.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from chogori.chat.schema.negation import negated
 from chogori.errors import SchemaError
 
 Schema = Mapping[str, Any]
-PLAIN = frozenset(
-    "type const enum minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength "
-    "maxLength pattern format items prefixItems additionalItems minItems maxItems uniqueItems "
-    "contains minContains maxContains unevaluatedItems properties required additionalProperties "
-    "patternProperties propertyNames minProperties maxProperties unevaluatedProperties "
-    "excludesPattern excludesText".split()
-)
+# fmt: off
+PLAIN = frozenset((
+    "type", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "multipleOf", "minLength", "maxLength", "pattern", "format", "items", "prefixItems",
+    "additionalItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains",
+    "maxContains", "unevaluatedItems", "properties", "required", "additionalProperties",
+    "patternProperties", "propertyNames", "minProperties", "maxProperties",
+    "unevaluatedProperties", "excludesPattern", "excludesText",
+))
+# fmt: on
 UNHELD = ("$dynamicRef", "$recursiveRef")
 WAYS = 400
 """Ways of satisfying one schema; more are not held."""
@@ -51,7 +54,8 @@ class Facets:
         self._are_disjoint = are_disjoint
         self._made: dict[str, Any] = {"": root}
         self._anchors = dict(_anchors(root, ""))
-        self._id = str(root.get("$id", "")).split("#")[0] if isinstance(root, dict) else ""
+        named: Any = cast(Schema, root).get("$id") if isinstance(root, dict) else None
+        self._id = str(named or "").split("#")[0]
 
     def shared_with(self, are_disjoint: Callable[[str, str], bool]) -> Facets:
         """The same schema and paths, to find out what excludes what: all that may hold counts."""
@@ -119,6 +123,8 @@ class Facets:
         pending, seen, choices = dict(pending), dict(seen), list(choices)
         while pending:
             path, through = pending.popitem()
+            if path in through:
+                raise SchemaError("it refers to itself alone", keyword="$ref", path=path)
             if path in seen:
                 seen[path] |= through
                 continue
@@ -243,14 +249,17 @@ class Facets:
                 raise SchemaError(
                     f"there is nothing at {reference!r}", keyword="$ref", path=path
                 ) from None
-        if not isinstance(found, dict | bool):
-            raise SchemaError(f"{reference!r} is no schema", keyword="$ref", path=path)
-        return cast(Any, found)
+        if isinstance(found, dict | bool):
+            return cast(Any, found)
+        raise SchemaError(f"{reference!r} is no schema", keyword="$ref", path=path)
 
 
-_APPLICATORS = frozenset(
-    "$ref allOf anyOf oneOf not if dependentRequired dependentSchemas dependencies".split()
-)
+# fmt: off
+_APPLICATORS = frozenset((
+    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas",
+    "dependencies",
+))
+# fmt: on
 
 
 def _has_more(schema: Schema) -> bool:

@@ -230,8 +230,10 @@ class Cursor:
             word = shortest(text)
             if word is not None:
                 size = len(word) + (cell.least if cell else 0)
-                best = min(best, (size, word, cell), key=lambda one: one[0]) if best else (
-                    size, word, cell
+                best = (
+                    min(best, (size, word, cell), key=lambda one: one[0])
+                    if best
+                    else (size, word, cell)
                 )
         return None if best is None else best[1] + self._grammar.word(best[2])
 

@@ -16,7 +16,15 @@ from typing import Any
 from chogori.chat.schema.texts import EMPTY, NONE, Text, alt, chars, literal, rep, seq, shared
 
 _RAW = [(0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0x80, 0xD7FF), (0xE000, 0x10FFFF)]
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
+_ESCAPES = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\n": "\\n",
+    "\t": "\\t",
+    "\r": "\\r",
+    "\b": "\\b",
+    "\f": "\\f",
+}
 DIGIT = chars([(0x30, 0x39)])
 _LEADING = chars([(0x31, 0x39)])
 DIGITS = 15
@@ -73,8 +81,12 @@ def _whole(low: int, high: int) -> Text:
     """Digits from `low` to `high`, both at least 0."""
     if low > high:
         return NONE
+    sizes = range(len(str(low)), len(str(high)) + 1)
+    full = [n for n in sizes if n > 1 and low <= 10 ** (n - 1) and high >= 10**n - 1]
     options: list[Text] = []
-    for length in range(len(str(low)), len(str(high)) + 1):
+    if full:
+        options.append(seq(_LEADING, rep(DIGIT, full[0] - 1, full[-1] - 1)))
+    for length in (n for n in sizes if n not in full):
         first = max(low, 10 ** (length - 1) if length > 1 else 0)
         options.append(_same_length(str(first), str(min(high, 10**length - 1))))
     return alt(*options)

@@ -42,7 +42,9 @@ def list_options(builder: Builder, leaf: Leaf) -> list[Option]:
         unique = [path for path, schema in schemas.items() if schema.get("uniqueItems")]
         if unique and (high is None or high > 1) and low != high != 1:
             return _unique(builder, places, rest, low, high, unique[0])
-    return _in_a_row(builder, [builder.use(place) for place in places], builder.use(rest), low, high)
+    return _in_a_row(
+        builder, [builder.use(place) for place in places], builder.use(rest), low, high
+    )
 
 
 def _in_a_row(

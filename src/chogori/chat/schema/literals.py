@@ -34,11 +34,11 @@ class Literals:
         return bool(self._checker().evolve(schema=schema).is_valid(value))
 
     def _fits(self, value: Any, schema: Schema) -> bool:
-        if isinstance(value, str) and "excludesPattern" in schema:
-            if re.search(schema["excludesPattern"], value):
+        if isinstance(value, str):
+            if value == schema.get("excludesText"):
                 return False
-        if isinstance(value, str) and value == schema.get("excludesText"):
-            return False
+            if "excludesPattern" in schema and re.search(schema["excludesPattern"], value):
+                return False
         plain = {key: part for key, part in schema.items() if key in PLAIN and key not in _OURS}
         return self.fits(value, plain)
 

@@ -26,11 +26,14 @@ _OPPOSITES = {
     "minProperties": ("object", "maxProperties", -1),
     "maxProperties": ("object", "minProperties", 1),
 }
-_SAYS_NOTHING = frozenset(
-    "$defs definitions $schema $id id $comment $anchor title description default readOnly writeOnly "
-    "deprecated examples contentMediaType contentEncoding contentSchema format then else "
-    "minContains $vocabulary".split()
-)
+# fmt: off
+_SAYS_NOTHING = frozenset((
+    "$defs", "definitions", "$schema", "$id", "id", "$comment", "$anchor", "title",
+    "description", "default", "readOnly", "writeOnly", "deprecated", "examples",
+    "contentMediaType", "contentEncoding", "contentSchema", "format", "then", "else",
+    "minContains", "$vocabulary",
+))
+# fmt: on
 
 
 def negated(schema: Schema, path: str) -> Iterator[dict[str, Any]]:
@@ -83,11 +86,14 @@ def _negated(keyword: str, value: Any, schema: Schema, path: str) -> Iterator[di
             pass
 
 
-_KNOWN = frozenset(
-    "oneOf if dependentRequired dependentSchemas dependencies items prefixItems additionalItems "
-    "contains maxContains uniqueItems unevaluatedItems additionalProperties patternProperties "
-    "propertyNames unevaluatedProperties multipleOf $dynamicRef $recursiveRef".split()
-)
+# fmt: off
+_KNOWN = frozenset((
+    "oneOf", "if", "dependentRequired", "dependentSchemas", "dependencies", "items",
+    "prefixItems", "additionalItems", "contains", "maxContains", "uniqueItems",
+    "unevaluatedItems", "additionalProperties", "patternProperties", "propertyNames",
+    "unevaluatedProperties", "multipleOf", "$dynamicRef", "$recursiveRef",
+))
+# fmt: on
 
 
 def _unlike(value: Any) -> Iterator[dict[str, Any]]:

@@ -337,4 +337,3 @@ class _Parser:
         if more or others or first != start or high.narrow[0][0] != last or first > last:
             raise Unheld("a range of a class that has no ends")
         return _set([(first, last)])
-

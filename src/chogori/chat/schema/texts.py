@@ -169,7 +169,7 @@ def alt(*options: Text) -> Text:
         nullable=any(one.nullable for one in flat),
         least=min(one.least for one in flat),
         is_plain=all(one.is_plain for one in flat),
-        cuts=frozenset().union(*(one.cuts for one in flat)),
+        cuts=frozenset[int]().union(*(one.cuts for one in flat)),
         options=tuple(flat),
     )
     _MADE[Alt, key] = made
@@ -223,7 +223,7 @@ def both(*parts: Text) -> Text:
         nullable=all(one.nullable for one in flat),
         least=max(one.least for one in flat),
         is_plain=False,
-        cuts=frozenset().union(*(one.cuts for one in flat)),
+        cuts=frozenset[int]().union(*(one.cuts for one in flat)),
         parts=tuple(flat),
     )
     _MADE[Both, key] = made
@@ -237,9 +237,7 @@ def other(item: Text) -> Text:
     if made := _MADE.get((Not, item)):
         return made
     least = 1 if item.nullable else 0
-    made = Not(
-        nullable=not item.nullable, least=least, is_plain=False, cuts=item.cuts, item=item
-    )
+    made = Not(nullable=not item.nullable, least=least, is_plain=False, cuts=item.cuts, item=item)
     _MADE[Not, item] = made
     return made
 

@@ -1,4 +1,4 @@
-"""What a model may write, as an llguidance grammar.
+"""What a model may write, as an llguidance grammar, and the same for a cursor.
 
 A reply is `Answer:` and an answer, or some reasoning and one fenced block that is a call. Text that
 ends without a block was an answer after all: asked to greet, a model greets back. Code goes into a
@@ -13,16 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from chogori.chat import AllowedTools, NamedTool, Options, ToolSpec
-from chogori.errors import ConfigError
+from chogori.chat import AllowedTools, JsonFormat, NamedTool, Options, ToolSpec
+from chogori.chat.schema import COMPACT, SPACED, Compiled, Grammar, Symbol, Use, compiled
+from chogori.chat.schema.json_text import dumps
+from chogori.chat.schema.texts import LAST, chars, literal, rep, seq, without
+from chogori.engine.gguf import lark
+from chogori.errors import RequestError
 
 ANSWER = "Answer:"
 FENCES = {"text/x-python": "python", "text/x-shellscript": "bash"}
 """The fence of each language that a string argument may hold (its `contentMediaType`)."""
 REASONING_LIMIT = 350
 """Characters of reasoning before the block; past it a small model only repeats itself."""
+_CHOICE = "tool_choice"
+_NO_BACKTICK = chars(without([(ord("`"), ord("`"))]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ def code_form(spec: ToolSpec) -> CodeForm | None:
 
 
 def permitted(tools: Sequence[ToolSpec], options: Options) -> list[ToolSpec]:
-    """The tools that `options.tool_choice` leaves. Raises `ConfigError` for an unknown one."""
+    """The tools that `options.tool_choice` leaves. Raises `RequestError` for an unknown one, and
+    where a call is asked for and there are no tools."""
     match options.tool_choice:
         case "none":
             return []
@@ -59,11 +64,14 @@ def permitted(tools: Sequence[ToolSpec], options: Options) -> list[ToolSpec]:
             wanted = (name,)
         case AllowedTools(names):
             wanted = names
+        case "required" if not tools:
+            raise RequestError("tool_choice asks for a call; there are no tools", param=_CHOICE)
         case _:
             return list(tools)
     known = {spec.name: spec for spec in tools}
     if missing := [name for name in wanted if name not in known]:
-        raise ConfigError(f"tool_choice names {missing[0]!r}; there are: {', '.join(known)}")
+        there = ", ".join(known) or "none"
+        raise RequestError(f"tool_choice names {missing[0]!r}; there are: {there}", param=_CHOICE)
     return [known[name] for name in wanted]
 
 
@@ -77,27 +85,77 @@ def must_call(options: Options) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form that a reply is held to."""
+
+    text: str | None
+    """As llama.cpp takes it; None where any text will do."""
+    grammar: Grammar | None = None
+    """The same, for a cursor; without the blocks of code, whose ending is not ours to choose."""
+    answers_json: bool = False
+    """Whether an answer is JSON."""
+
+
+def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
+    """The form of the next reply. Raises `RequestError`, and `SchemaError` among them."""
+    allowed = permitted(tools, options)
+    if options.prefill:
+        if must_call(options) or options.response_format is not None:
+            raise RequestError("a reply that is begun cannot be held to a form", param="messages")
+        return Form(None)
+    answer = None if options.response_format is None else _answer(options.response_format)
+    if not allowed and answer is not None:
+        lines = ["%llguidance {}", f"start: {answer.start.name}", *_lines(answer.rules, "T"), ""]
+        return Form("\n".join(lines), Grammar((answer.start,), answer.rules), answers_json=True)
+    if not allowed:
+        return Form(f"%llguidance {{}}\nstart: /{ANSWER}(?s:.)+/\n" if tools else None)
+    return _with_calls(tools, allowed, answer, must_call(options))
+
+
 def grammar_for(tools: Sequence[ToolSpec], options: Options) -> str | None:
     """The grammar of the next reply; None where any text will do."""
-    if options.response_format is not None:
-        schema = options.response_format.schema or {"type": "object"}
-        return f"%llguidance {{}}\nstart: %json {_json(schema)}\n"
-    allowed = permitted(tools, options)
-    if not allowed:
-        return f"%llguidance {{}}\nstart: /{ANSWER}(?s:.)+/\n" if tools else None
-    start = "REASONING fence" if must_call(options) else "ANSWER | SAID | REASONING fence"
-    return "\n".join(
-        [
-            "%llguidance {}",
-            f"start: {start}",
-            f"ANSWER: /{ANSWER}(?s:.)+/",
-            f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
-            f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
-            f"fence: {' | '.join(_fences(allowed))}",
-            *_rules(allowed),
-            "",
-        ]
-    )
+    return form_for(tools, options).text
+
+
+def _answer(format: JsonFormat) -> Compiled:
+    """The rules of an answer in JSON."""
+    style = COMPACT if format.strict else SPACED
+    schema = {"type": "object"} if format.schema is None else format.schema
+    return compiled(schema, style=style, param="response_format.json_schema.schema")
+
+
+def _with_calls(
+    tools: Sequence[ToolSpec], allowed: Sequence[ToolSpec], answer: Compiled | None, must: bool
+) -> Form:
+    calls = [_call(spec, number, tools) for number, spec in enumerate(_plain(allowed))]
+    free = "ANSWER | SAID | REASONING fence" if answer is None else "said | REASONING fence"
+    lines = [
+        "%llguidance {}",
+        f"start: {'REASONING fence' if must else free}",
+        f"ANSWER: /{ANSWER}(?s:.)+/",
+        f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
+        f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
+        f"fence: {' | '.join(_fences(allowed))}",
+        *([_CODE] if len(calls) < len(allowed) else []),
+        *([f"json: {' | '.join(f'call_{n}' for n in range(len(calls)))}"] if calls else []),
+    ]
+    rules: dict[str, list[tuple[Symbol, ...]]] = {}
+    for number, call in enumerate(calls):
+        lines += _lines(Grammar((call.start,), call.rules).rules, f"C{number}_")
+        rules.update(call.rules)
+    reasons = (seq(rep(_NO_BACKTICK, 1, REASONING_LIMIT), literal("\n")), literal("```json\n"))
+    starts: list[tuple[Symbol, ...]] = [(*reasons, call.start, literal("\n```")) for call in calls]
+    if not must and answer is None:
+        anything = rep(chars([(0, LAST)]), 1, None)
+        starts += [(seq(literal(ANSWER), anything),), (rep(_NO_BACKTICK, 1, REASONING_LIMIT),)]
+    if not must and answer is not None:
+        said = (seq(literal(ANSWER), rep(literal(" "), 0, 1)), answer.start)
+        lines += [f'said: "{ANSWER}" /[ ]?/ {answer.start.name}', *_lines(answer.rules, "T")]
+        starts.append(said)
+        rules.update(answer.rules)
+    rules["reply"] = starts
+    return Form("\n".join([*lines, ""]), Grammar((Use("reply"),), rules), answer is not None)
 
 
 def code_grammar() -> str:
@@ -115,33 +173,34 @@ def _fences(tools: Sequence[ToolSpec]) -> list[str]:
     return fences + (['"```json\\n" json "\\n```"'] if any(form is None for form in forms) else [])
 
 
-def _rules(tools: Sequence[ToolSpec]) -> list[str]:
-    plain = [spec for spec in tools if code_form(spec) is None]
-    rules = [_CODE] if len(plain) < len(tools) else []
-    if plain:
-        calls = [f"%json {_json(_call_schema(spec))}" for spec in plain]
-        rules += [f"json: {' | '.join(f'call_{n}' for n in range(len(calls)))}"]
-        rules += [f"call_{number}: {call}" for number, call in enumerate(calls)]
-    return rules
+def _plain(tools: Sequence[ToolSpec]) -> list[ToolSpec]:
+    return [spec for spec in tools if code_form(spec) is None]
 
 
-def _call_schema(spec: ToolSpec) -> dict[str, Any]:
-    parameters = dict(spec.parameters)
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": {"name": {"const": spec.name}, "arguments": parameters},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-    # References are written from the root of the document.
-    if definitions := parameters.pop("$defs", None):
-        schema["$defs"] = definitions
-    return schema
+def _call(spec: ToolSpec, number: int, tools: Sequence[ToolSpec]) -> Compiled:
+    """The rules of a call, its name first."""
+    place = next(n for n, tool in enumerate(tools) if tool.name == spec.name)
+    arguments = compiled(
+        spec.parameters,
+        style=SPACED,
+        prefix=f"call_{number}_",
+        is_object=True,
+        param=f"tools.{place}.function.parameters",
+    )
+    called: tuple[Symbol, ...] = (
+        SPACED.opens,
+        literal('"name"'),
+        SPACED.colon,
+        literal(dumps(spec.name)),
+        SPACED.comma,
+        literal('"arguments"'),
+        SPACED.colon,
+        arguments.start,
+        SPACED.closes,
+    )
+    name = f"call_{number}"
+    return Compiled(Use(name), {name: [called], **arguments.rules})
 
 
-def _json(schema: Mapping[str, Any]) -> str:
-    return orjson.dumps({**schema, "x-guidance": _ONE_LINE}).decode()
-
-
-_ONE_LINE = {"whitespace_pattern": " ?"}
-"""Free to break lines, a small model may write nothing else to the end of its limit."""
+def _lines(rules: Mapping[str, list[tuple[Symbol, ...]]], terminals: str) -> list[str]:
+    return lark.rules(rules, terminals)

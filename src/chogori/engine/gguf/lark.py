@@ -59,9 +59,10 @@ def _literal(text: Text) -> str | None:
     pieces: list[str] = []
     while text is not EMPTY:
         head = text.first if isinstance(text, Seq) else text
-        if not isinstance(head, Chars) or len(head.ranges) > 1 or len(set(head.ranges[0])) > 1:
+        cuts = sorted(head.cuts)
+        if not isinstance(head, Chars) or len(cuts) != 2 or cuts[1] != cuts[0] + 1:
             return None
-        pieces.append(chr(head.ranges[0][0]))
+        pieces.append(chr(cuts[0]))
         text = text.rest if isinstance(text, Seq) else EMPTY
     return "".join(pieces)
 
@@ -119,8 +120,8 @@ def _times(fewest: int, most: int | None) -> str:
 def _class(ranges: tuple[tuple[int, int], ...]) -> str:
     if ranges == ((0, LAST),):
         return "(?s:.)"
-    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
-        return _char(ranges[0][0])
+    if [low for low, _ in ranges] == [high for _, high in ranges] and len(ranges) == 1:
+        return _range(*ranges)
     inverse = without(ranges)
     if len(inverse) < len(ranges):
         return "[^" + "".join(map(_range, inverse)) + "]"

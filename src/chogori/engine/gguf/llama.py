@@ -28,6 +28,12 @@ _LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Whatever proxy the environment names: what is asked here stays on this machine."""
 
 
+SLOTS = 1
+"""Requests that run at once. Two would share the cores and the context, and each its cache."""
+BATCH = 512
+"""Tokens of a prompt that are read before anybody can say stop; what llama.cpp computes at once."""
+
+
 class Llama:
     """One loaded model. Requests queue; one runs at a time."""
 
@@ -47,7 +53,8 @@ class Llama:
         params = library.CommonParams()
         params.model.path = str(path)
         params.n_ctx = context_tokens
-        params.n_parallel = 1
+        params.n_parallel = SLOTS
+        params.n_batch = BATCH
         params.cpuparams.n_threads = len(os.sched_getaffinity(0))
         params.verbosity = -1
         params.api_keys = [self._key]
@@ -60,10 +67,14 @@ class Llama:
         except Exception as error:
             raise ModelFileError(f"llama.cpp cannot load {path}: {error}") from error
         self.load_seconds = time.monotonic() - started
+        self.context_tokens = context_tokens
+        self.active = 0
+        """Requests that were given and have not ended, those that wait among them."""
         self._busy = threading.Lock()
 
     async def complete(self, request: dict[str, Any]) -> AsyncIterator[Chunk]:
-        """The chunks of a streamed chat completion. Closing the iterator stops the model."""
+        """The chunks of a streamed chat completion. Closing the iterator stops the model, also
+        while it reads the prompt."""
         loop = asyncio.get_running_loop()
         chunks: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
         stopped = threading.Event()
@@ -80,12 +91,14 @@ class Llama:
             with self._busy:
                 try:
                     if not stopped.is_set():
-                        self._server.handle_chat_completions({**request, "stream": True}, on_chunk)
+                        told = {"stream": True, "return_progress": True, "timings_per_token": True}
+                        self._server.handle_chat_completions({**request, **told}, on_chunk)
                     put(None)
                 except BaseException as error:
                     put(error)
 
         thread = threading.Thread(target=work, name="llama", daemon=True)
+        self.active += 1
         thread.start()
         try:
             while (item := await chunks.get()) is not None:
@@ -96,11 +109,17 @@ class Llama:
                 yield item
         finally:
             stopped.set()
+            self.active -= 1
 
     def count(self, turns: list[Any]) -> int:
         """Tokens of the rendered prompt. Blocks for some milliseconds."""
         prompt = self._post("/apply-template", {"messages": turns})["prompt"]
         body = {"content": prompt, "add_special": True, "parse_special": True}
+        return len(self._post("/tokenize", body)["tokens"])
+
+    def count_text(self, text: str) -> int:
+        """Tokens of a text in the middle of a reply. Blocks for a millisecond."""
+        body = {"content": text, "add_special": False, "parse_special": False}
         return len(self._post("/tokenize", body)["tokens"])
 
     def keep_state(self, name: str) -> bool:

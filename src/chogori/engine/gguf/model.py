@@ -12,48 +12,53 @@ the error and calls that its answer.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import hashlib
-import re
+import json
 import secrets
-import warnings
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
 from chogori.chat import (
     Conversation,
     Delta,
-    Finished,
+    ImagePart,
     Options,
     Profile,
+    ReasoningDelta,
     TextDelta,
     ToolCall,
     ToolCallDelta,
     ToolSpec,
-    Usage,
+    VideoPart,
 )
+from chogori.chat.schema.json_text import dumps
+from chogori.engine.gguf.code import RETRIES, Check, failed_lately, mended
+from chogori.engine.gguf.draft import Draft
+from chogori.engine.gguf.ending import Guard
 from chogori.engine.gguf.grammar import (
     ANSWER,
     FENCES,
+    Form,
     code_form,
     code_grammar,
-    grammar_for,
+    form_for,
     permitted,
 )
-from chogori.engine.gguf.llama import Llama
+from chogori.engine.gguf.llama import SLOTS, Llama
 from chogori.engine.gguf.prompt import Turn, turns
 from chogori.engine.gguf.reader import Block, Reader
+from chogori.engine.stopping import StopText
+from chogori.errors import RequestError
 
-ENCODER = "gguf/1"
+ENCODER = "gguf/2"
 """How a request is put together here; the number rises when that changes."""
 REDRAWS = 2
-RETRIES = 2
-"""So many failures in a row are followed by another call; after one more the model may give up."""
 MAX_TOKENS = 800
 """Where the caller sets no limit; small models that go on for longer are lost."""
 
@@ -74,36 +79,85 @@ class GgufModel:
         tools: Sequence[ToolSpec] = (),
         options: Options = Options(),
     ) -> AsyncIterator[Delta]:
+        form = self._form(conversation, tools, options)
         llama = await self._load()
-        allowed = permitted(tools, options)
         told = turns(conversation, tools)
         await self._warm(llama, told)
-        reader = Reader(has_tools=bool(tools) and options.response_format is None)
-        failed = _failed_lately(conversation)
-        if 0 < len(failed) <= RETRIES and options.tool_choice == "auto":
-            options = replace(options, tool_choice="required")
+        failed = failed_lately(conversation)
         if options.seed is None:  # drawn here, so that it can be told
             options = replace(options, seed=secrets.randbelow(2**31))
-        request = self._request(told, options, grammar_for(tools, options))
+        request = self._request(told, options, form)
         known = {"weights": self.weights, "seed": options.seed}
-        draft = _Draft(extra={"load_seconds": llama.load_seconds, **known})
-        async for piece in draft.pieces(llama.complete(request)):
-            for delta in reader.feed(piece):
-                yield delta
-        for delta in reader.end():
+        draft = Draft(extra={"load_seconds": llama.load_seconds, **known})
+        reader = Reader(has_tools=_has_shell(tools, options, form))
+        stop = StopText(options.stop if tools and not form.answers_json else ())
+        pieces = draft.guarded(
+            llama.complete(request),
+            _guard(llama, form, options),
+            request["max_tokens"],
+            llama.context_tokens,
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                for delta in _until(stop, reader.feed(piece)):
+                    yield delta
+                if stop.has_stopped:
+                    break
+        for delta in _until(stop, reader.end()):
             yield delta
-        if reader.ran_on:  # a long answer that did not say it was one
+        if reader.ran_on and not form.answers_json and not stop.has_stopped:
+            # a long answer that did not say it was one
             async for piece in draft.pieces(llama.complete(_answering(request))):
-                yield TextDelta(piece.removeprefix(ANSWER))
+                for delta in _until(stop, [TextDelta(piece.text.removeprefix(ANSWER))]):
+                    yield delta
+        if rest := stop.end():
+            yield TextDelta(rest)
         block = reader.block
         if block and block.language in FENCES.values():
-            block = Block(block.language, _mended(block))
-            may_run = _Check(block.language, frozenset(failed))
+            block = Block(block.language, mended(block))
+            may_run = Check(block.language, frozenset(failed))
             block = await self._redraw(llama, block, reader.before_block, request, draft, may_run)
         if block is not None:
-            call = _call(block, allowed, conversation)
+            call = _call(block, permitted(tools, options), conversation)
             yield ToolCallDelta(0, call.id, call.name, call.arguments)
-        yield draft.finished("tool_calls" if block else None)
+        ended = "stop" if stop.has_stopped or (draft.was_ended and form.answers_json) else None
+        yield draft.finished("tool_calls" if block else ended)
+
+    def check(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> None:
+        """As `ChecksRequests` has it."""
+        self._form(conversation, tools, options)
+
+    @property
+    def slots(self) -> int:
+        """As `HasSlots` has it."""
+        return SLOTS
+
+    @property
+    def active(self) -> int:
+        """As `HasSlots` has it."""
+        return 0 if self._llama is None else self._llama.active
+
+    def _form(
+        self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
+    ) -> Form:
+        """The form of the next reply. Raises `RequestError`."""
+        for number, message in enumerate(conversation):
+            seen = [part for part in message.content if isinstance(part, ImagePart | VideoPart)]
+            if seen and message.role != "tool":
+                raise RequestError(
+                    f"{self.profile.name} reads text alone, and message {number} has a picture or "
+                    "a film; ask a model that sees images",
+                    param=f"messages.{number}.content",
+                )
+        failed = failed_lately(conversation)
+        if 0 < len(failed) <= RETRIES and options.tool_choice == "auto" and tools:
+            options = replace(options, tool_choice="required")
+        return form_for(tools, options)
 
     @property
     def weights(self) -> str:
@@ -114,7 +168,8 @@ class GgufModel:
         self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
     ) -> str:
         """Of what llama.cpp would be asked (`agent.request.Fingerprinted`)."""
-        request = self._request(turns(conversation, tools), options, grammar_for(tools, options))
+        form = form_for(tools, options)
+        request = self._request(turns(conversation, tools), options, form)
         text = orjson.dumps(request, option=orjson.OPT_SORT_KEYS, default=str)
         return f"{ENCODER}:{hashlib.sha256(text).hexdigest()}"
 
@@ -152,7 +207,7 @@ class GgufModel:
             pass
         await asyncio.to_thread(llama.keep_state, name)
 
-    def _request(self, told: list[Turn], options: Options, grammar: str | None) -> dict[str, Any]:
+    def _request(self, told: list[Turn], options: Options, form: Form) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [{**turn} for turn in told]
         if options.prefill:
             messages.append({"role": "assistant", "content": options.prefill})
@@ -168,8 +223,8 @@ class GgufModel:
             "frequency_penalty": options.frequency_penalty,
             "seed": options.seed,
             "max_tokens": options.max_tokens or MAX_TOKENS,
-            "stop": list(options.stop) or None,
-            "grammar": grammar,
+            "stop": list(options.stop) if options.stop and form.text is None else None,
+            "grammar": form.text,
             "logprobs": True if options.logprobs is not None else None,
             "top_logprobs": options.logprobs or None,
         }
@@ -188,8 +243,8 @@ class GgufModel:
         block: Block,
         before: str,
         request: dict[str, Any],
-        draft: _Draft,
-        may_run: _Check,
+        draft: Draft,
+        may_run: Check,
     ) -> Block:
         for attempt in range(REDRAWS):
             if may_run(block.body):
@@ -205,42 +260,9 @@ class GgufModel:
             reader = Reader(has_tools=True)
             reader.feed(before)
             async for piece in draft.pieces(llama.complete(again)):
-                reader.feed(piece.removeprefix(before))
+                reader.feed(piece.text.removeprefix(before))
             block = reader.block or block
         return block
-
-
-class _Draft:
-    """Adds up what the chunks of a reply, and of its redraws, report."""
-
-    def __init__(self, extra: dict[str, Any]) -> None:
-        self.extra = extra
-        self._usage = Usage()
-        self._reason = "stop"
-        self._logprobs: list[Any] = []
-
-    async def pieces(self, chunks: AsyncIterator[Any]) -> AsyncIterator[str]:
-        async for chunk in chunks:
-            for choice in chunk.get("choices", ()):
-                self._reason = choice.get("finish_reason") or self._reason
-                if logprobs := choice.get("logprobs"):
-                    self._logprobs += logprobs.get("content") or []
-                if piece := choice.get("delta", {}).get("content"):
-                    yield piece
-            if usage := chunk.get("usage"):
-                details: Any = usage.get("prompt_tokens_details") or {}
-                cached: int = details.get("cached_tokens", 0)
-                self._usage += Usage(
-                    usage["prompt_tokens"], usage["completion_tokens"], cached=cached
-                )
-            if timings := chunk.get("timings"):
-                self.extra["timings"] = timings
-
-    def finished(self, reason: Any) -> Finished:
-        if self._logprobs:
-            self.extra["logprobs"] = self._logprobs
-        why = reason or ("length" if self._reason == "length" else "stop")
-        return Finished(why, self._usage, self.extra)
 
 
 def _call(block: Block, tools: Sequence[ToolSpec], conversation: Conversation) -> ToolCall:
@@ -250,9 +272,8 @@ def _call(block: Block, tools: Sequence[ToolSpec], conversation: Conversation) -
         if form and form.fence == block.language:
             arguments = orjson.dumps({form.parameter: block.body}).decode()
             return ToolCall(f"functions.{spec.name}:{number}", spec.name, arguments)
-    written = orjson.loads(block.body)
-    name = written["name"]
-    arguments = orjson.dumps(written["arguments"]).decode()
+    written = json.loads(block.body)
+    name, arguments = written["name"], dumps(written["arguments"])
     return ToolCall(f"functions.{name}:{number}", name, arguments)
 
 
@@ -263,53 +284,29 @@ def _answering(request: dict[str, Any]) -> dict[str, Any]:
     return {**freed, "messages": begun}
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """Whether a piece of code is worth running."""
-
-    language: str
-    failed: frozenset[str]
-
-    def __call__(self, code: str) -> bool:
-        return code not in self.failed and (self.language != "python" or python_parses(code))
+def _has_shell(tools: Sequence[ToolSpec], options: Options, form: Form) -> bool:
+    """Whether the reply says first what it is: reasoning and a call, or an answer."""
+    if not tools or options.prefill:
+        return False
+    return not form.answers_json or bool(permitted(tools, options))
 
 
-def _mended(block: Block) -> str:
-    """The code, its numbers without leading zeros where that is all that keeps it from parsing:
-    dates are copied as 2010, 02, 09, and drawn again they come out the same."""
-    if block.language != "python" or python_parses(block.body):
-        return block.body
-    plain = re.sub(r"(?<![\w.'\"])0+(?=[1-9]\d*\b(?!\.))", "", block.body)
-    return plain if python_parses(plain) else block.body
+def _guard(llama: Llama, form: Form, options: Options) -> Guard | None:
+    """What ends a reply that is held to a form. Where nobody set a limit a call that does not come
+    to an end is no call (docs/decisions/0003)."""
+    if form.grammar is None or not (options.max_tokens or form.answers_json):
+        return None
+
+    async def count(text: str) -> int:
+        return await asyncio.to_thread(llama.count_text, text)
+
+    return Guard(form.grammar, count)
 
 
-def _failed_lately(conversation: Conversation) -> list[str]:
-    """The code of the calls that failed, one after another, up to now."""
-    failed: list[str] = []
-    for message in reversed(conversation[-2 * RETRIES - 2 :]):
-        if message.role == "assistant" and message.tool_calls:
-            failed.append(_first_value(message.tool_calls[-1].arguments))
-        elif message.role != "tool" or not message.extra.get("failed"):
-            break
-    return failed
-
-
-def _first_value(arguments: str) -> str:
-    try:
-        values: Any = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return ""
-    if not isinstance(values, dict):
-        return ""
-    return str(next(iter(cast(dict[str, Any], values).values()), ""))
-
-
-def python_parses(code: str) -> bool:
-    """Whether `code` is a Python program."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
-    return True
+def _until(stop: StopText, deltas: Sequence[ReasoningDelta | TextDelta]) -> Iterator[Delta]:
+    """The deltas, their text as far as no stop string has begun."""
+    for delta in deltas:
+        if isinstance(delta, ReasoningDelta):
+            yield delta
+        elif text := stop.feed(delta.text):
+            yield TextDelta(text)

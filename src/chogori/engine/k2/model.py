@@ -32,7 +32,7 @@ from chogori.chat.tokenizer import Tokenizer
 from chogori.engine.k2.description import Description
 from chogori.engine.k2.generation import Engine
 from chogori.engine.k2.sampler import Drawn, Sampling, checked
-from chogori.engine.k2.stopping import StopText
+from chogori.engine.stopping import StopText
 from chogori.errors import CheckpointError, ChogoriError, ConfigError, ModelUnavailable
 from chogori.model import K2, load
 from chogori.quant import build_kernel, linears_of
