@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from jsonschema.validators import validator_for
 
 from chogori.chat.schema import COMPACT, SPACED, Cursor, Grammar, Style, compiled
 from chogori.errors import SchemaError
@@ -20,7 +21,7 @@ LINES = Path(__file__).with_name("schemas.jsonl").read_text(encoding="utf-8").sp
 
 def check(schema: Any, text: str) -> None:
     """That the text is JSON which satisfies the schema, formats included."""
-    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     errors = list(kind(schema, format_checker=checker).iter_errors(json.loads(text)))
     assert not errors, f"{text} does not satisfy {json.dumps(schema)}: {errors[0].message}"
@@ -76,7 +77,7 @@ def test_the_arguments_of_a_tool_are_an_object_where_they_may_be_one(style: Styl
         ({"type": "string", "pattern": r"^(a)\1$"}, "pattern", ""),
         ({"type": "string", "pattern": r"\bword\b"}, "pattern", ""),
         ({"type": "string", "pattern": "(?<=a)b"}, "pattern", ""),
-        ({"type": "string", "pattern": "a**"}, "pattern", ""),
+        ({"type": "string", "pattern": "("}, "pattern", "/pattern"),
         ({"type": "object", "minProperties": 3}, "minProperties", ""),
         ({"type": "array", "contains": {"const": 1}, "maxContains": 2}, "maxContains", ""),
         ({"oneOf": [{"type": "integer"}, {"multipleOf": 3}]}, "oneOf", ""),

@@ -244,7 +244,7 @@ class Facets:
         for step in pointer.split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
             try:
-                found = found[int(step)] if isinstance(found, list) else found[step]
+                found = cast(Any, found[int(step) if isinstance(found, list) else step])
             except (KeyError, IndexError, ValueError, TypeError):
                 raise SchemaError(
                     f"there is nothing at {reference!r}", keyword="$ref", path=path
