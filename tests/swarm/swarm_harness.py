@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from chogori.agent import Agent, Budget
@@ -22,11 +25,20 @@ from chogori.chat import (
     assistant,
     tool,
 )
-from chogori.store import Store, logs
+from chogori.store import SqliteStore, Store, logs, open_store
 from chogori.swarm import Swarm
 
 RUN = "run-1"
+_MEMORY = Path("/dev/shm")
 QUIET = Options(stream=False)
+
+
+@asynccontextmanager
+async def scratch_store() -> AsyncGenerator[SqliteStore]:
+    """A store for one example: in memory, where there is such a place."""
+    with TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        async with open_store(Path(folder)) as store:
+            yield store
 
 
 def call(tool: str, id: str, /, **arguments: Any) -> ToolCall:

@@ -20,7 +20,7 @@ from chogori.agent.journal import (
 )
 from chogori.agent.past import is_event, steps_of, without_abandoned
 from chogori.agent.run import new_run_id
-from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, Waiting, text_of
+from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, ToolFinished, Waiting, text_of
 from chogori.chat.event_json import call_to_json
 from chogori.errors import ConfigError, RunDamaged, RunNotFound
 from chogori.store import Log, Record, Store, Transaction, Verdict, blobs, inbox, leases, logs
@@ -151,6 +151,22 @@ def _event(entry: Entry, calls: dict[tuple[str, int], tuple[ToolCall, ...]]) -> 
     return entry.event(call=call_to_json(call))
 
 
+async def calls(store: Store, run_id: str) -> list[tuple[float, ToolFinished]]:
+    """The calls of a run that have ended, each with the time of day. Those that were redacted are
+    left out."""
+    made: dict[tuple[str, int], tuple[ToolCall, ...]] = {}
+    ended: list[tuple[float, ToolFinished]] = []
+    for entry in await read(store, run_id):
+        if entry.type not in ("reply_finished", "tool_finished") or entry.redacted:
+            continue
+        event = _event(entry, made)
+        if isinstance(event, ReplyFinished):
+            made[entry.branch, entry.fields["turn"]] = event.message.tool_calls
+        elif isinstance(event, ToolFinished):
+            ended.append((entry.at, event))
+    return ended
+
+
 async def began(store: Store, run_id: str) -> RunStarted:
     """How a run began: its task, and the agent's description. Raises `RunNotFound` and
     `RunDamaged`."""
@@ -276,12 +292,14 @@ async def _records_of(store: Store, run_id: str, event: int) -> list[logs.Entry]
     ]
 
 
-async def fork(store: Store, run_id: str, *, at: int) -> str:
-    """A new run that has done what this one did, up to the end of step `at`; returns its id.
-
-    It is a child of this one. Raises `RunNotFound` and `ConfigError`."""
+async def fork(
+    store: Store, run_id: str, *, at: int | None = None, id: str = "", kind: str = KIND
+) -> str:
+    """A new run that has done what this one did, up to the end of step `at` or up to now; returns
+    its id. It is a child of this one. Raises `RunNotFound` and `ConfigError`."""
     past = without_abandoned(await read(store, run_id))
     begins = steps_of(past)
+    at = len(begins) if at is None else at
     if not 0 <= at <= len(begins):
         raise ConfigError(f"{run_id} has {len(begins)} steps; fork it at one of them, or at 0")
     after = begins[at - 1] if at else -1
@@ -290,8 +308,8 @@ async def fork(store: Store, run_id: str, *, at: int) -> str:
     end = next((sequence for sequence in ends if sequence > after), past[-1].sequence + 1)
     wanted = {entry.sequence for entry in past if entry.sequence < end}
     kept = await store.read(lambda tx: _copies(tx, run_id, wanted))
-    id = new_run_id()
-    journal = await Journal.begin(store, id, parent=run_id)
+    id = id or new_run_id()
+    journal = await Journal.begin(store, id, parent=run_id, kind=kind)
     try:
         journal.add("forked", {"run": run_id, "step": at, "records": end})
         journal.copy(kept)

@@ -11,20 +11,23 @@ import logging
 import time
 from collections import Counter
 from contextlib import aclosing
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from chogori.agent import Budget
+from chogori.agent import Budget, kept
+from chogori.agent.journal import SUBAGENT
 from chogori.agent.run import Run
-from chogori.chat import Answer, Price, Waiting
+from chogori.chat import Answer, Price, ToolFinished, Waiting
 from chogori.errors import ChogoriError, EndpointError, ModelUnavailable
-from chogori.store import Transaction, inbox
+from chogori.store import Transaction, inbox, logs
 from chogori.swarm.beside import Beside
 from chogori.swarm.executor import Assignment
 from chogori.swarm.folder import Folder
 from chogori.swarm.ledger import Lease, Ledger
 from chogori.swarm.shared import Results
 from chogori.swarm.steps import Outcome
+from chogori.swarm.stragglers import Stragglers
 from chogori.swarm.subagent import Subagent
 from chogori.swarm.task import Progress, Task
 
@@ -59,6 +62,10 @@ class Crew:
         self.closed: Counter[str] = Counter()
         """How many of these were closed here, and the orchestrator does not know yet."""
         self._turnstile = swarm.turnstile()
+        self._stragglers = Stragglers(swarm.patience_seconds)
+        self._recalled = asyncio.Lock()
+        self._knows = not run.past
+        """Whether the results that journals hold are known."""
         self._at_work = self._paused = 0
         self._seconds: float | None = None
         self._since = time.monotonic()
@@ -75,6 +82,7 @@ class Crew:
     async def perform(self, task: Task, ledger: Ledger) -> tuple[Outcome, str]:
         """A task, when its turn has come: what came of it, and what the orchestrator is told."""
         came = time.monotonic()
+        await self._recall()
         async with self._turnstile.turn(task.weight):
             task.waited = time.monotonic() - came
             self._at_work += 1
@@ -83,6 +91,22 @@ class Crew:
             finally:
                 self._at_work -= 1
                 self._end_if_all_are_paused()
+
+    async def _recall(self) -> None:
+        """Of a run that goes on: what its subagents have read before, nobody reads again."""
+        store = self.swarm.kept_in
+        if self._knows or store is None:
+            return
+        async with self._recalled:
+            if self._knows:
+                return
+            pure = {t.spec.name for t in self.swarm.subagent_tools if t.effect == "pure"}
+            ended: list[tuple[float, str, ToolFinished]] = []
+            for log in await store.read(lambda tx: logs.children(tx, self.run.id)):
+                ended += [(at, log.name, it) for at, it in await kept.calls(store, log.name)]
+            for _, run_id, finished in sorted(ended, key=lambda it: it[0]):
+                self.results.recall(run_id, finished, is_shared=finished.call.name in pure)
+            self._knows = True
 
     async def _work(self, task: Task, ledger: Ledger) -> tuple[Outcome, str]:
         cap, before = self._cap(), self.settled.get(task.run_id)
@@ -107,27 +131,47 @@ class Crew:
     async def _to_the_end(
         self, task: Task, progress: Progress, seconds: float | None
     ) -> tuple[Outcome, str]:
-        message = task.message
+        """Within its time, and with a second run beside it once it hangs: what answers first."""
+        race = Race(self, task, progress)
         grace = self.swarm.grace_seconds
-        async with asyncio.timeout(None if seconds is None else seconds + grace):
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    return task.answered(progress, await self._once(task, progress, message))
-                except ModelUnavailable as error:
-                    if attempt == ATTEMPTS or not _may_pass(error):
-                        raise
-                    task.may_exist, message = True, None
-                    await asyncio.sleep(0.25 * 2**attempt)
+        try:
+            async with asyncio.timeout(None if seconds is None else seconds + grace) as timer:
+                with self._stragglers.watching(progress, lambda: race.begin(timer)):
+                    found = await self._tries(task, progress)
+            self._stragglers.answered(progress)
+            return found
+        except TimeoutError:
+            if race.found is None:
+                raise
+            return race.found
+        finally:
+            await race.end()
+
+    async def _tries(self, task: Task, progress: Progress) -> tuple[Outcome, str]:
+        message = task.message
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                assignment = self.assignment(task, progress, message)
+                return task.answered(progress, await self.once(task, assignment))
+            except ModelUnavailable as error:
+                if attempt == ATTEMPTS or not _may_pass(error):
+                    raise
+                await asyncio.sleep(self.swarm.retry_seconds * 2 ** (attempt - 1))
+                task.may_exist, message = True, None
+                if self.swarm.kept_in is not None:
+                    progress.again()
         raise AssertionError("the last attempt returns or raises")
 
-    async def _once(self, task: Task, progress: Progress, message: str | None) -> Answer:
+    def assignment(self, task: Task, progress: Progress, message: str | None = None) -> Assignment:
+        """What the executor is told."""
         subagent = self._subagent(task, progress)
-        assignment = Assignment(
-            task.run_id, self.run.id, task.prompt, subagent, task.may_exist, message
-        )
+        return Assignment(task.run_id, self.run.id, task.prompt, subagent, task.may_exist, message)
+
+    async def once(self, task: Task, assignment: Assignment) -> Answer:
+        """One run of it, from where it stands to its answer. Raises whatever ends it."""
         async with aclosing(self.swarm.executor.stream(assignment)) as events:
             async for event in events:
-                self.beside.tell(task.run_id, task.role.name, event)
+                self.beside.tell(assignment.run_id, task.role.name, event)
                 if isinstance(event, Answer):
                     return event
                 if isinstance(event, Waiting) and event.reason == "person":
@@ -162,7 +206,7 @@ class Crew:
         return replace(cap, seconds=left if cap.seconds is None else min(left, cap.seconds))
 
     def _end_if_all_are_paused(self) -> None:
-        if self._paused and self._paused == self._at_work:
+        if self._paused and self._paused >= self._at_work:
             self.beside.end(Halted(self.run.id))
 
     async def forget_pause(self) -> None:
@@ -178,6 +222,51 @@ class Crew:
                     inbox.post(tx, id, message.body)
 
         await store.write(work)
+
+
+class Race:
+    """A second run of a task that hangs, from where it stands: what answers first counts. Only work
+    that is pure is done twice."""
+
+    def __init__(self, crew: Crew, task: Task, progress: Progress) -> None:
+        self.crew = crew
+        self.task = task
+        self.progress = progress
+        self.found: tuple[Outcome, str] | None = None
+        self._second: asyncio.Task[None] | None = None
+
+    def begin(self, timer: asyncio.Timeout) -> None:
+        """The first hangs; `timer` ends it once the second has answered."""
+        tools = self.crew.swarm.subagent(self.task.role).tools
+        if all(tool.effect == "pure" for tool in tools):
+            self._second = asyncio.create_task(self._run(timer))
+
+    async def _run(self, timer: asyncio.Timeout) -> None:
+        crew, task, first = self.crew, self.task, self.progress
+        lease = Lease(first.lease.ledger, first.lease.cap, crew.price, credit=copy(first.lease))
+        second, id, store = Progress(lease, task.stage), f"{task.run_id}-2", crew.swarm.kept_in
+        try:
+            if store is not None:
+                await kept.fork(store, task.run_id, id=id, kind=SUBAGENT)
+            assignment = replace(
+                crew.assignment(task, second),
+                run_id=id,
+                parent=task.run_id,
+                may_exist=store is not None,
+            )
+            answer = await crew.once(task, assignment)
+            self.found = task.answered(second, answer, [first])
+            timer.reschedule(asyncio.get_running_loop().time())
+        except ChogoriError as error:
+            logger.info("a second run of %s came to nothing: %s", task.run_id, error)
+        finally:
+            lease.close()
+
+    async def end(self) -> None:
+        """Whoever has not answered by now is let go."""
+        if self._second is not None:
+            self._second.cancel()
+            await asyncio.gather(self._second, return_exceptions=True)
 
 
 def _may_pass(error: ModelUnavailable) -> bool:

@@ -174,6 +174,12 @@ class Lease:
             case _:
                 pass
 
+    def again(self) -> None:
+        """The run is driven again, and all that it has spent is told again."""
+        self.usage = self._usage_before = Usage()
+        self.calls = self.steps = 0
+        self.seconds, self._before, self._limits = 0.0, {}, None
+
     def since_credit(self) -> dict[str, Any]:
         """What it spent that no earlier lease has settled."""
         then = self.credit

@@ -77,12 +77,13 @@ class Results:
         self._done.clear()
         self._chars = 0
 
-    def recall(self, run_id: str, finished: ToolFinished, declared: Effect | None) -> None:
-        """A recorded call, told in the order in which they ended."""
+    def recall(self, run_id: str, finished: ToolFinished, *, is_shared: bool) -> None:
+        """A recorded call, told in the order in which they ended; `is_shared` if its tool is pure
+        and anybody's."""
         call = finished.call
         if finished.effect != "pure":
             self.forget()
-        elif declared == "pure" and not finished.failed and OWN not in call.arguments:
+        elif is_shared and not finished.failed and OWN not in call.arguments:
             result = ToolResult(finished.content, extra=finished.extra)
             key = canonical(replace(call, id=""))
             self._keep(key, result, str(finished.extra.get("shared_from", run_id)))

@@ -12,7 +12,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
@@ -20,16 +20,16 @@ from typing import Any, cast
 from chogori.agent import Agent, Budget
 from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
 from chogori.agent.journal import dump
-from chogori.agent.run import Run, Start
+from chogori.agent.run import Run, Standing, Start
 from chogori.agent.verbs import Verbs
-from chogori.chat import ChatModel, Event, Tool, ToolFinished
+from chogori.chat import Answer, ChatModel, Event, Tool
 from chogori.errors import ConfigError
 from chogori.store import Store
-from chogori.swarm.executor import Executor, Local
+from chogori.swarm.executor import Executor, Local, is_kept
 from chogori.swarm.mapper import Mapper
 from chogori.swarm.roles import ROLES, Role
 from chogori.swarm.scheduler import Turnstile
-from chogori.swarm.table import Table
+from chogori.swarm.table import Table, Wide
 from chogori.swarm.team import Team
 
 SUBAGENTS, CALLS = 300, 4_000
@@ -66,6 +66,11 @@ class Swarm(Verbs):
     """What stands in every subagent's system prompt, after its role: where it is, what is there."""
     grace_seconds: float = 45.0
     """What a subagent whose time is over may take to land; then it is ended."""
+    patience_seconds: float = 20.0
+    """A subagent that does only pure work and is silent for so long, and for several times what is
+    usual, gets a second run beside it."""
+    retry_seconds: float = 0.5
+    """How long to wait until a task is taken up again whose model could not be had; then twice."""
     ended: Callable[[str], Awaitable[None]] | None = None
     """Is told of each subagent's run that is over, to give back what it held: its sandbox."""
     executor: Executor = field(default_factory=Local)
@@ -158,22 +163,31 @@ class Swarm(Verbs):
         columns: Sequence[str] = (),
         agent: str = "worker",
         system_prompt: str = "",
+        after: Mapping[int, Sequence[int]] = {},
+        lengths: Sequence[float] = (),
         run_id: str | None = None,
     ) -> Table:
         """`template`, with each of `items` in the place of {item}, to a subagent for each; as a
         table, with `columns` if they are named. No model plans it: it is one call of `map_task`.
 
-        `agent` is a role, or the name of one that has `system_prompt`. Raises `ConfigError`."""
-        table = Table()
-        told: dict[str, Any] = {"agent": agent, "template": template, "items": list(items)}
-        call = dump(told | ({"columns": list(columns)} if columns else {})).decode()
+        `agent` is a role, or the name of one that has `system_prompt`. `after` names the items, by
+        number, whose results an item builds on; `lengths` what each may take: the longest chains
+        begin first. A map that is kept under `run_id` goes on. Raises `ConfigError`."""
+        wide = Wide(agent=agent, template=template, items=items, columns=tuple(columns),
+                    after=after, lengths=lengths)  # fmt: skip
         mapping = self.mapping(self._roles_for(agent, system_prompt))
-        async for event in mapping.stream(call, run_id=run_id):
-            if isinstance(event, ToolFinished) and event.failed:
-                raise ConfigError(event.output)
-            if isinstance(event, ToolFinished):
-                table = Table.of(event.extra["table"])
-        return table
+        is_there = run_id is not None and await is_kept(self, run_id)
+        events = (
+            mapping.resume(run_id or "")
+            if is_there
+            else mapping.stream(dump(wide.told()).decode(), run_id=run_id)
+        )
+        answer = [event async for event in events][-1]
+        assert isinstance(answer, Answer), "nobody need be asked"
+        told = next(message for message in answer.conversation if message.role == "tool")
+        if told.extra.get("failed"):
+            raise ConfigError(told.text)
+        return cast(Team, cast(Standing, answer.standing).run.held).table
 
     def mapping(self, roles: Sequence[Role]) -> Swarm:
         """This swarm, with an orchestrator that only maps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +17,40 @@ _ASKED = (
     "\n\nAnswer with one JSON object and nothing else, with exactly these keys: {columns}. "
     "Where something cannot be found, use null."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wide:
+    """One task for many items."""
+
+    agent: str
+    template: str
+    """The task, with {item} where the item goes."""
+    items: Sequence[str]
+    columns: tuple[str, ...] = ()
+    after: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
+    """The items, by number from 0, whose results an item builds on."""
+    lengths: Sequence[float] = ()
+    """How long each may take, in any unit, where that is known: the longest chains begin first."""
+
+    def told(self) -> dict[str, Any]:
+        """As the arguments of a call."""
+        after = {str(item): list(before) for item, before in self.after.items()}
+        told = {"agent": self.agent, "template": self.template, "items": list(self.items)}
+        more = {"columns": list(self.columns), "after": after, "lengths": list(self.lengths)}
+        return told | {name: value for name, value in more.items() if value}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Wide:
+        """What `told` made, or a model wrote."""
+        return cls(
+            agent=told["agent"],
+            template=told["template"],
+            items=told["items"],
+            columns=tuple(told.get("columns", ())),
+            after={int(item): before for item, before in told.get("after", {}).items()},
+            lengths=told.get("lengths", ()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +80,11 @@ class Table:
         task = template.replace("{item}", item) if "{item}" in template else f"{template}\n\n{item}"
         names = ", ".join(json.dumps(name, ensure_ascii=False) for name in self.columns)
         return task + (_ASKED.format(columns=names) if self.columns else "")
+
+    def builds_on(self, results: Sequence[tuple[str, str]]) -> str:
+        """What is added to a prompt whose task comes after others."""
+        told = "\n\n".join(f"{item}:\n{text}" for item, text in results)
+        return f"\n\nThis builds on:\n\n{told}" if told else ""
 
     def add(self, item: str, message: str, outcome: Outcome) -> None:
         """A row."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chogori.chat import Answer, Event, ReplyFinished, StepStarted, ToolFinished
@@ -52,6 +53,11 @@ class Progress:
             case _:
                 pass
 
+    def again(self) -> None:
+        """The run is driven again, and its past is told again."""
+        self.lease.again()
+        self.steps = self.critical = 0
+
     @property
     def found(self) -> str:
         """What it had found, for when it says no more."""
@@ -77,9 +83,11 @@ class Task:
     waited: float = 0.0
     """Seconds for its turn."""
 
-    def answered(self, progress: Progress, answer: Answer) -> tuple[Outcome, str]:
-        """It came to an answer of some kind."""
-        outcome = self._outcome(progress, answer.stopped_by, answer.missing)
+    def answered(
+        self, progress: Progress, answer: Answer, also: Sequence[Progress] = ()
+    ) -> tuple[Outcome, str]:
+        """It came to an answer of some kind; `also` worked on it besides."""
+        outcome = self._outcome(progress, answer.stopped_by, answer.missing, also)
         if answer.stopped_by == "answer":
             return outcome, answer.text
         why = f"{INCOMPLETE} It had to stop ({answer.missing})."
@@ -91,8 +99,12 @@ class Task:
         told = f"What it had found by then:\n{found}" if found else "It had found nothing yet."
         return self._outcome(progress, ended, why), f"{INCOMPLETE} {why}. {told}"
 
-    def _outcome(self, progress: Progress, ended: str, why: str) -> Outcome:
-        lease = progress.lease
+    def _outcome(
+        self, progress: Progress, ended: str, why: str, also: Sequence[Progress] = ()
+    ) -> Outcome:
+        spent = progress.lease.since_credit()
+        for other in also:
+            spent |= {name: spent[name] + more for name, more in other.lease.since_credit().items()}
         return Outcome(
             run_id=self.run_id,
             name=self.role.name,
@@ -102,7 +114,7 @@ class Task:
             steps=progress.steps,
             critical=progress.steps + progress.critical,
             waited=round(self.waited, 3),
-            **lease.since_credit(),
+            **spent,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -30,9 +30,10 @@ from chogori.swarm.crew import Crew, Halted
 from chogori.swarm.ledger import Lease, Ledger, Purse
 from chogori.swarm.remaining import Remaining
 from chogori.swarm.roles import ORCHESTRATOR, Role, listed
+from chogori.swarm.scheduler import critical_paths
 from chogori.swarm.steps import Outcome, Tally
-from chogori.swarm.table import Table
-from chogori.swarm.task import Task
+from chogori.swarm.table import Table, Wide
+from chogori.swarm.task import INCOMPLETE, Task
 from chogori.swarm.tools import ASSIGN, CREATE, DIRECTING, MAP, directing_tools, parsed
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Team:
         self.swarm = swarm
         self.run = run
         self.stage = 0
+        self.table = Table()
+        """Of the last map."""
         self.beside = Beside(is_watched=swarm.is_watched)
         self.crew = Crew(swarm, run, self.beside)
         self._ready = {role.name: role for role in swarm.roles}
@@ -125,9 +128,13 @@ class Team:
 
     def _settle(self, event: ToolFinished) -> None:
         """Tasks came to their end, now or in the past."""
+        if "table" in event.extra:
+            self.table = Table.of(event.extra["table"])
         for told in event.extra.get("subagents", ()):
             outcome = Outcome.of({k: v for k, v in told.items() if k not in ("agent", "prompt")})
             self.tally.add(outcome, event.seconds)
+            if not outcome.run_id:  # it never began
+                continue
             self._assigned.add(outcome.run_id)
             key = (told["agent"], told["prompt"])
             self._unfinished.pop(key, None)
@@ -170,23 +177,47 @@ class Team:
         task = self._task(self._role(agent), prompt, key)
         outcome, text = await self.crew.perform(task, self.ledger)
         has_nothing = outcome.ended in ("failed", "deadline") and not outcome.steps
-        extra = {"subagents": [_told(task, outcome)]}
+        extra = {"subagents": [_told(task.role, prompt, outcome)]}
         return ToolResult(content_of(text), has_nothing, extra=extra)
 
-    async def map(
-        self, agent: str, template: str, items: Sequence[str], columns: Sequence[str], key: str
-    ) -> ToolResult:
-        """Have `agent` do the same for each of `items`. Raises `ToolError`."""
-        role, table = self._role(agent), Table(tuple(columns))
-        prompts = [table.prompt(template, item) for item in items]
-        keys = (hashlib.sha256(f"{key}\0{i}".encode()).hexdigest() for i in range(len(items)))
-        tasks = [self._task(role, *asked) for asked in zip(prompts, keys, strict=True)]
-        found = await asyncio.gather(*(self.crew.perform(task, self.ledger) for task in tasks))
-        for item, (outcome, text) in zip(items, found, strict=True):
+    async def map(self, wide: Wide, key: str) -> ToolResult:
+        """Have one agent do the same for each of many items. Raises `ToolError`."""
+        role, table = self._role(wide.agent), Table(wide.columns)
+        try:
+            weights = critical_paths(wide.lengths or [1.0] * len(wide.items), wide.after)
+        except (ValueError, IndexError) as error:
+            raise ToolError(str(error)) from error
+        ended = [asyncio.Event() for _ in wide.items]
+        told: dict[int, tuple[Outcome, str, str]] = {}
+
+        async def row(index: int) -> None:
+            before = wide.after.get(index, ())
+            for each in before:
+                await ended[each].wait()
+            prompt = table.prompt(wide.template, wide.items[index])
+            prompt += table.builds_on([(wide.items[each], told[each][1]) for each in before])
+            own_key = hashlib.sha256(f"{key}\0{index}".encode()).hexdigest()
+            told[index] = (*await self._row(role, prompt, own_key, weights[index]), prompt)
+            ended[index].set()
+
+        await asyncio.gather(*map(row, range(len(wide.items))))
+        for index, item in enumerate(wide.items):
+            outcome, text, _ = told[index]
             table.add(item, text, outcome)
-        told = [_told(task, outcome) for task, (outcome, _) in zip(tasks, found, strict=True)]
-        extra = {"subagents": told, "table": table.told()}
+        found = [_told(role, told[i][2], told[i][0]) for i in range(len(wide.items))]
+        extra = {"subagents": found, "table": table.told()}
         return ToolResult(content_of(table.markdown()), extra=extra)
+
+    async def _row(self, role: Role, prompt: str, key: str, weight: float) -> tuple[Outcome, str]:
+        """One of many alike: what keeps it from its work is told in its row."""
+        try:
+            task = self._task(role, prompt, key)
+        except ToolError as error:
+            outcome = Outcome(run_id="", name=role.name, stage=self.stage, ended="refused",
+                              why=str(error))  # fmt: skip
+            return outcome, f"{INCOMPLETE} {error}"
+        task.weight = weight
+        return await self.crew.perform(task, self.ledger)
 
     def _role(self, name: str) -> Role:
         name = name.strip()
@@ -218,6 +249,6 @@ class Team:
         )
 
 
-def _told(task: Task, outcome: Outcome) -> dict[str, object]:
+def _told(role: Role, prompt: str, outcome: Outcome) -> dict[str, object]:
     """For the record of the call."""
-    return {**outcome.told(), "agent": task.role.name, "prompt": task.prompt}
+    return {**outcome.told(), "agent": role.name, "prompt": prompt}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from chogori.chat import Effect, ToolContext, ToolError, ToolResult, ToolSpec, content_of
+from chogori.swarm.table import Wide
 
 if TYPE_CHECKING:
     from chogori.swarm.team import Team
@@ -103,13 +104,7 @@ class Directing:
             case "assign_task":
                 return await self._team.assign(told["agent"], told["prompt"], context.key)
             case _:
-                return await self._team.map(
-                    told["agent"],
-                    told["template"],
-                    told["items"],
-                    told.get("columns", []),
-                    context.key,
-                )
+                return await self._team.map(Wide.of(told), context.key)
 
     async def reconcile(self, arguments: str, context: ToolContext) -> ToolResult | None:
         """The run of the task is there or is not; either way the call itself goes on with it."""
