@@ -4,8 +4,6 @@ How many requests an endpoint is sent at once is its limiter's affair: here only
 task waits. Of those that wait, the one at the head of the longest chain of work begins first: tasks
 whose followers are known (`after`) before those that nothing waits for, and long ones before short
 ones, so that no long one is left for the end. Those alike begin in the order they came.
-
-No clock, no task: a pure state machine under a thin wrapper that waits.
 """
 
 from __future__ import annotations
@@ -57,6 +55,12 @@ class Turnstile:
     def leave(self) -> None:
         """Give a turn back."""
         self.inside -= 1
+        if self._waiting:
+            # Not at once: what waited for the task that has just ended joins the queue first.
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._serve)
+
+    def _serve(self) -> None:
         while self._waiting and self.inside < self.width:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
