@@ -94,4 +94,4 @@ api-faults: setup  ## Break upstreams, clients and the server itself; exits 1 if
 	@$(BIN)/python bench/api_faults.py
 
 clean:  ## Remove what was installed and cached here.
-	@rm -rf .venv .venv-peers build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-peers .node build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,7 @@ class Serving:
     process: subprocess.Popen[bytes]
     port: int
     key: str = ""
-    ready_seconds: float = 0.0
-    """From its start until it answered its first request."""
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def url(self) -> str:
@@ -90,6 +89,17 @@ class Serving:
         request = urllib.request.Request(self.url + path)
         if key or self.key:
             request.add_header("Authorization", f"Bearer {key or self.key}")
+        with _DIRECT.open(request, timeout=30) as response:
+            return json.loads(response.read())
+
+    def complete(self) -> Any:
+        """One completion."""
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello."}]}
+        request = urllib.request.Request(
+            f"{self.url}/v1/chat/completions", json.dumps(body).encode()
+        )
+        request.add_header("Authorization", f"Bearer {self.key}")
+        request.add_header("Content-Type", "application/json")
         with _DIRECT.open(request, timeout=30) as response:
             return json.loads(response.read())
 
@@ -152,9 +162,8 @@ def start(
     began = time.perf_counter()
     with (data.parent / f"{data.name}.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
-    serving = Serving(process, port, key)
+    serving = Serving(process, port, key, began)
     wait_for(serving, "/healthz", data.parent / f"{data.name}.log")
-    serving.ready_seconds = time.perf_counter() - began
     return serving
 
 
