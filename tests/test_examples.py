@@ -40,6 +40,7 @@ def says(text: str, **more: Any) -> dict[str, Any]:
     return {"content": text, **more}
 
 
+READS = [{"name": "read_letter", "arguments": {"name": f"letter {n}"}} for n in (1, 2)]
 SCRIPTED: dict[str, tuple[Replies, Sequence[str]]] = {
     "ask.py": ([says("A way over a ridge.")], ["A way over a ridge.", "tokens in"]),
     "tool.py": (
@@ -55,12 +56,29 @@ SCRIPTED: dict[str, tuple[Replies, Sequence[str]]] = {
          says("8849")],
         ["> add", "< 8848", "< 8849", "8 messages"],
     ),
+    "swarm.py": (
+        [
+            {"match": "^Who asks", "calls": [
+                {"name": "create_subagent", "arguments": {"name": "w", "system_prompt": "Read."}},
+                *({"name": "assign_task",
+                   "arguments": {"agent": "w", "prompt": f"Read letter {n}: company, pounds"}}
+                  for n in (1, 2)),
+            ]},
+            {"match": "^(Read|Who writes).*letter 1", "calls": [READS[0]]},
+            {"match": "^(Read|Who writes).*letter 2", "calls": [READS[1]]},
+            {"match": "12 pounds.$", "content": '{"company": "Rice & Sons", "pounds": 12}'},
+            {"match": "30 pounds.$", "content": '{"company": "Tea Ltd", "pounds": 30}'},
+            {"match": "Tea", "content": "Tea Ltd."},
+        ],
+        ["Tea Ltd.", "critical steps: 4", "letter 1,Rice & Sons,12", "letter 2,Tea Ltd,30"],
+    ),
 }  # fmt: skip
 """Each example: what the model says, and what is printed."""
 
 README_BLOCKS: list[tuple[Replies, Sequence[str]]] = [
     ([call("height", peak="K2"), says("8611 metres")], ["8611 metres [('8611', 'supported')]"]),
     ([call("list_files"), says("A file called note.txt.")], ["A file called note.txt."]),
+    ([says("{}", match="")], ["item,company,amount", "letter_1.txt"]),
 ]
 NEEDS_SANDBOX = "assistant("
 
