@@ -22,6 +22,11 @@ PAGE = re.findall(
     (WEB / "docs.html").read_text(encoding="utf-8"),
     re.DOTALL,
 )
+GUIDE = re.findall(
+    r"^```(python|js)\n(.*?)^```$",
+    (ROOT / "docs" / "api.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
 SHOWN = {"Hello": "Hello! How can I help?", "17 times": "391", "weather": "21 degrees"}
 """What is printed where a program asks about this."""
 
@@ -29,7 +34,7 @@ SHOWN = {"Hello": "Hello! How can I help?", "17 times": "391", "weather": "21 de
 def run(kind: str, program: str, server: Served, folder: Path) -> str:
     """What a program prints that ends well."""
     program = program.replace(WRITTEN, server.url)
-    if kind == "node":
+    if kind in ("node", "js"):
         return run_node(program, server.key, folder)
     command = ["sh", "-ec", program] if kind == "sh" else [sys.executable, "-c", program]
     done = subprocess.run(
@@ -45,19 +50,22 @@ def run(kind: str, program: str, server: Served, folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "number", range(len(PAGE)), ids=lambda number: f"{number}-{PAGE[number][0]}"
+    ("kind", "source"),
+    [(kind, html.unescape(source)) for kind, source in PAGE] + GUIDE,
+    ids=[f"page-{n}" for n in range(len(PAGE))] + [f"guide-{n}" for n in range(len(GUIDE))],
 )
-def test_a_program_of_the_page_runs(number: int, scripted: Served, tmp_path: Path) -> None:
-    kind, source = PAGE[number]
-    program = html.unescape(source)
-    out = run(kind, program, scripted, tmp_path)
+def test_a_program_of_the_documents_runs(
+    kind: str, source: str, scripted: Served, tmp_path: Path
+) -> None:
+    out = run(kind, source, scripted, tmp_path)
     assert out.strip()
     assert '"error"' not in out
-    if "chat/completions" in program or "completions.create" in program:
-        shown = [text for asked, text in SHOWN.items() if asked in program]
-        assert all(text in out for text in shown), out
+    if "chat/completions" in source or "completions.create" in source:
+        shown = [text for asked, text in SHOWN.items() if asked in source]
+        assert [text for text in shown if text not in out] == []
 
 
 def test_the_page_shows_every_kind_of_client() -> None:
     assert {kind for kind, _ in PAGE} == {"sh", "python", "node"}
     assert len(PAGE) >= 12
+    assert {kind for kind, _ in GUIDE} == {"python", "js"}
