@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -158,6 +159,23 @@ def export_run(
         from chogori.apps import runs
 
         _to_the_end(runs.export_run(settings, id, markdown=format == "markdown"))
+
+
+@runs.command("plot")
+def plot_run(
+    id: RunId,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file, .png or .svg; by default both, named after the run."),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Draw a run with its subagents: a lane for each, what it waited for, the critical steps."""
+    settings = settings_of(data)
+    with told(settings.data):
+        from chogori.apps import plotting
+
+        _to_the_end(plotting.plot_run(settings, id, out))
 
 
 @runs.command("steer")
