@@ -123,7 +123,8 @@ class App:
             "/metrics": {"GET": platform.metrics},
             "/healthz": {"GET": self._health},
             "/readyz": {"GET": self._readiness},
-            "/openapi.json": {"GET": self._document},
+            "/openapi.json": {"GET": _document(openapi(list(self.models)))},
+            "/openapi-3.0.json": {"GET": _document(openapi(list(self.models), "3.0.3"))},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -234,9 +235,6 @@ class App:
         else:
             await exchange.respond(b'{"status":"ready"}')
 
-    async def _document(self, exchange: Exchange) -> None:
-        await exchange.respond(openapi())
-
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             event = await receive()
@@ -273,6 +271,13 @@ def _router(routes: Sequence[Any]) -> Callable[[Exchange], Endpoint | None] | No
         return lambda exchange: exchange.hand_over(router)
 
     return find
+
+
+def _document(content: bytes) -> Endpoint:
+    async def show(exchange: Exchange) -> None:
+        await exchange.respond(content)
+
+    return show
 
 
 async def _nothing(exchange: Exchange) -> None:

@@ -111,10 +111,12 @@ class _Reader:
 
     def _reply(self, fields: Json, content: Content, name: str | None, where: str) -> Message:
         calls = items(fields, "tool_calls", MOST_CALLS, f"{where}.") or []
-        reasoning = text(fields, "reasoning_content", f"{where}.")
-        if reasoning is None:
-            reasoning = text(fields, "reasoning", f"{where}.")
-            self.is_plain = self.is_plain and reasoning is None
+        reasoning, alias = (
+            text(fields, name, f"{where}.") for name in ("reasoning_content", "reasoning")
+        )
+        flag(fields, "partial", f"{where}.")
+        if reasoning is None and alias is not None:
+            reasoning, self.is_plain = alias, False
         return Message(
             "assistant",
             content,

@@ -157,10 +157,13 @@ def read_query(query: bytes) -> UsageQuery:
     """What the address asks for. Lists come as `name=a&name=b`, `name[]=a` or `name=a,b`. Raises
     `Refused`."""
     fields = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    width = _one(fields, "bucket_width") or "1d"
+    width = _one(fields, "bucket_width")
+    width = "1d" if width is None else width
     if width not in _WIDTHS:
         raise invalid("bucket_width", f"bucket_width must be one of {', '.join(_WIDTHS)}.")
     groups = _many(fields, "group_by")
+    if "" in fields.get("group_by", ()):
+        raise invalid("group_by", "group_by names nothing.")
     for group in groups:
         if group not in _GROUPS:
             raise invalid("group_by", f"group_by must be among {', '.join(_GROUPS)}.")
@@ -190,7 +193,10 @@ def read_query(query: bytes) -> UsageQuery:
 
 
 def _one(fields: Mapping[str, list[str]], name: str) -> str | None:
-    return fields[name][-1] if fields.get(name) else None
+    found = fields.get(name, ())
+    if len(found) > 1:
+        raise invalid(name, f"{name} is given twice.")
+    return found[0] if found else None
 
 
 def _many(fields: Mapping[str, list[str]], name: str) -> list[str]:

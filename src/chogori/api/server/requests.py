@@ -31,7 +31,7 @@ from chogori.chat import Options, ToolSpec
 
 MOST_TOKENS = 10_000_000
 MOST_STOPS = 16
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _HANDED_ON = ("logit_bias", "cache_salt", "prediction", "verbosity", "service_tier")
 """Fields that are an upstream's affair."""
 _NEVER = ("api_base", "base_url", "api_key")
@@ -116,6 +116,7 @@ def _options(
         raise invalid(
             "response_format", "Partial mode and a response_format that is JSON do not go together."
         )
+    user, identifier = text(body, "user"), text(body, "safety_identifier")
     extra = {name: body[name] for name in _HANDED_ON if body.get(name) is not None}
     if tools.foreign:
         extra["tools"] = list(tools.foreign)
@@ -138,7 +139,7 @@ def _options(
         effort=effort,
         stream=streams,
         cache_key=text(body, "prompt_cache_key"),
-        user=text(body, "user") or text(body, "safety_identifier"),
+        user=user or identifier,
         extra=extra,
     )
 
@@ -191,7 +192,7 @@ def _thinking(body: Json) -> tuple[bool | None, str | None, bool]:
         (reasoning, "effort", "reasoning."),
         (body, "reasoning_effort", ""),
     ):
-        if (said := choice(fields, name, _EFFORTS, where)) is not None:
+        if (said := choice(fields, name, EFFORTS, where)) is not None:
             thinks, effort = said != "none", None if said == "none" else said
     switch = body.get("thinking")
     if switch is None:
@@ -202,7 +203,7 @@ def _thinking(body: Json) -> tuple[bool | None, str | None, bool]:
     kind = choice(fields, "type", ("enabled", "disabled", "adaptive"), "thinking.")
     choice(fields, "keep", ("all",), "thinking.")
     whole(fields, "budget_tokens", 0, MOST_TOKENS, "thinking.")
-    effort = choice(fields, "effort", _EFFORTS, "thinking.") or effort
+    effort = choice(fields, "effort", EFFORTS, "thinking.") or effort
     if kind is None:
         return thinks, effort, False
     return kind != "disabled", None if kind == "disabled" else effort, True

@@ -24,7 +24,7 @@ from chogori.chat import AllowedTools, JsonFormat, NamedTool, ToolChoice, ToolSp
 MOST_TOOLS = 512
 MOST_SCHEMA = 64 * 1024
 """Bytes of one schema."""
-_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,255}")
+TOOL_NAME = "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,255}"
 _WORDS = ("none", "auto", "required")
 
 
@@ -70,7 +70,7 @@ def read_tools(body: Json) -> ToolRequest:
 def _spec(function: Json, where: str, is_flat: bool) -> ToolSpec:
     where = where if is_flat else f"{where}.function"
     name = needed(text(function, "name", f"{where}."), f"{where}.name")
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(TOOL_NAME, name):
         raise invalid(
             f"{where}.name",
             f"{where}.name must be 1 to 256 letters, digits, '_', '-' or '.', and begin with a "
