@@ -62,6 +62,8 @@ class Tally:
     """What the model reported."""
     pieces: int = 0
     characters: int = 0
+    has_joined_pieces: bool = False
+    """Whether a piece may be many tokens; a model in this process streams each by itself."""
     tail: bytes = b""
     """The last events of the stream, `[DONE]` excepted."""
     reasons: list[str] = field(default_factory=list[str])
@@ -82,7 +84,9 @@ class Tally:
             return self.usage
         if not self.pieces:
             return Usage(self.prompt_tokens if self.first_token else 0)
-        written = max(self.pieces, -(-self.characters // CHARACTERS_A_TOKEN))
+        written = self.pieces
+        if self.has_joined_pieces:
+            written = max(written, -(-self.characters // CHARACTERS_A_TOKEN))
         return Usage(self.prompt_tokens, written)
 
 
@@ -209,6 +213,7 @@ def _size(delta: Delta) -> int:
 async def _deltas(ask: Ask, member: Member) -> AsyncGenerator[tuple[int, Delta]]:
     """The deltas of every reply, with its index."""
     model = member.model
+    ask.tally.has_joined_pieces = isinstance(model, RemoteModel)
     conversation = Conversation(ask.messages_for(model))
     streams = [
         model.stream(conversation, ask.request.tools, ask.options_for(model, index))

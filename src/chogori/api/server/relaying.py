@@ -57,6 +57,7 @@ async def request_to(ask: Ask, model: RemoteModel) -> tuple[bytes, str]:
     """The body for an endpoint, and what it calls the model. Raises `Refused`."""
     if model.name is None:
         await model.learn()
+    ask.tally.has_joined_pieces = True
     name = model.name or ""
     body = dict(ask.request.body)
     body["model"] = name
