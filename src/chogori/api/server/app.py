@@ -64,13 +64,13 @@ def create_app(
     """
     return App(
         models,
-        gate=gate or OpenGate(),
-        reasoning=reasoning or RememberedReasoning(),
+        gate=OpenGate() if gate is None else gate,
+        reasoning=RememberedReasoning() if reasoning is None else reasoning,
         routes=routes,
         origins=frozenset(origins),
         most_body=most_body,
         body_seconds=body_seconds,
-        watch=watch or Watch(),
+        watch=Watch() if watch is None else watch,  # an empty one is false
         tracer=tracer,
         on_shutdown=on_shutdown,
     )

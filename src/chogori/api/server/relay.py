@@ -83,10 +83,10 @@ class Relay:
         tally, writer = self._ask.tally, self._writer_for({})
         if self._repaired is not None:
             finished, reasoning = self._repaired.finished()
-        elif self._reason is None:
+        elif self._reason is None and not self.is_over:
             raise self._endpoint.cut("ended its stream before the reply")
         else:
-            reason = cast(Any, self._reason)
+            reason = cast(Any, self._reason or "stop")
             finished, reasoning = Finished(reason, self._usage or tally.so_far), ""
         if not finished.usage.completion and not finished.usage.prompt:
             finished = Finished(finished.reason, tally.so_far, finished.extra)
@@ -115,27 +115,29 @@ class Relay:
         if chunks is None:
             return self._switch(block + self._take_rest())
         kept: list[bytes] = []
+        is_same = not is_over
         for at, chunk in enumerate(chunks):
-            verdict = self._vet(chunk)
+            verdict = "pass" if self._is_more_text(chunk) else self._vet(chunk)
             if verdict == "odd":
                 out = self._renamed(b"".join(kept))
                 rest = b"\n\n".join(events[at:]) + b"\n\n" + self._take_rest()
                 return out + self._switch(rest)
             if not self._is_begun:
                 self._is_begun = True
-                kept += self._first(chunk, events[at] if verdict == "pass" else b"")
+                first = self._first(chunk, events[at] if verdict == "pass" else b"")
+                is_same = is_same and first == [events[at] + b"\n\n"]
+                kept += first
             elif verdict == "pass":
                 kept.append(events[at] + b"\n\n")
+            else:
+                is_same = False
         self.is_over = is_over
-        if not self._ask.request.includes_usage:
+        out = block if is_same else b"".join(kept)
+        if not self._ask.request.includes_usage and b"null}\n\n" in out:
             # We asked for the usage, so they say in each chunk that it is not known yet.
-            ends = b',"usage":null}\n\n'
-            if ends in block:
-                kept = [event.replace(ends, b"}\n\n") for event in kept]
-                return self._renamed(b"".join(kept))
-        if len(kept) == len(events):
-            return self._renamed(block)
-        return self._renamed(b"".join(kept))
+            for ending in (b',"usage":null}\n\n', b', "usage": null}\n\n'):
+                out = out.replace(ending, b"}\n\n")
+        return self._renamed(out)
 
     def _first(self, chunk: Json, event: bytes) -> list[bytes]:
         """The first chunk must have a content, be it empty; clients crash where it has none."""
@@ -158,6 +160,32 @@ class Relay:
             if old in data:
                 data = data.replace(old, new)
         return data
+
+    def _is_more_text(self, chunk: Any) -> bool:
+        """Whether a chunk is what nearly all are: a piece of text, and nothing else."""
+        try:
+            [choice] = chunk["choices"]
+            [(name, value)] = choice["delta"].items()
+            if (
+                chunk["id"] != self._id
+                or chunk["model"] != self._their_model
+                or choice["finish_reason"] is not None
+                or type(choice["index"]) is not int
+                or choice["index"]
+                or type(value) is not str
+                or "<" in value
+                or self._reason is not None
+                or "error" in chunk
+                or chunk.get("usage")
+            ):
+                return False
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False
+        if name not in ("content", "reasoning_content"):
+            return False
+        (self._said if name == "content" else self._thought).append(value)
+        self._ask.tally.count(len(value))
+        return True
 
     def _vet(self, chunk: Any) -> Verdict:
         """Whether a chunk may go out as it came."""

@@ -10,7 +10,7 @@ looks for it, and there is an end.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import orjson
@@ -33,8 +33,8 @@ from chogori.api.server.replies import (
 )
 from chogori.api.server.restoring import ids_of, patched
 from chogori.api.server.upstreams import Member
-from chogori.api.sse import decode
-from chogori.chat import MessageBuilder
+from chogori.api.sse import EventReader, decode
+from chogori.chat import Delta, MessageBuilder
 from chogori.errors import StreamCut
 
 _REASONS = ("stop", "length", "content_filter", "tool_calls")
@@ -137,6 +137,8 @@ async def relayed_whole(ask: Ask, member: Member) -> dict[str, Any]:
             response.close()
             ask.tally.upstream_seconds += time.perf_counter() - began
     ask.tally.count(0, 0)
+    if data.lstrip().startswith((b"data:", b"event:", b":")):
+        return _rewritten(ask, _streamed(data, model), model)
     try:
         value = decode(data)[0]
     except (ValueError, IndexError):
@@ -144,7 +146,16 @@ async def relayed_whole(ask: Ask, member: Member) -> dict[str, Any]:
     if may_complain(value) and (complaint := complaint_in(value)) is not None:
         raise complained(complaint, url=model.endpoint.url)
     completion = record(value)
-    return _mended(ask, completion) or _rewritten(ask, completion, model)
+    return _mended(ask, completion) or _rewritten(ask, [completion], model)
+
+
+def _streamed(data: bytes, model: RemoteModel) -> list[Mapping[str, Any] | None]:
+    """The chunks of an endpoint that streams though nobody asked it to."""
+    events = EventReader()
+    try:
+        return list(model.endpoint.chunks_of([*events.feed(data), *events.close()]))
+    except ValueError as error:
+        raise model.endpoint.cut(f"sent what cannot be read ({error})") from None
 
 
 def _mended(ask: Ask, completion: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -179,11 +190,18 @@ def _mended(ask: Ask, completion: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _rewritten(ask: Ask, completion: Mapping[str, Any], model: RemoteModel) -> dict[str, Any]:
+def _rewritten(
+    ask: Ask, chunks: Sequence[Mapping[str, Any] | None], model: RemoteModel
+) -> dict[str, Any]:
     repair = Repair(
         taken=ids_of(ask.messages), tools=ask.request.tools, endpoint=model.endpoint.url
     )
-    deltas = repair.read(completion)
+    deltas: list[Delta] = []
+    for chunk in chunks:
+        if chunk is None:
+            repair.is_over = True
+            break
+        deltas += repair.read(chunk)
     if repair.is_broken or not (repair.is_over or deltas):
         raise Failure(
             StreamCut(f"{model.endpoint.url} sent no reply", url=model.endpoint.url), may_pass=True

@@ -28,10 +28,12 @@ class Watch:
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         stall_seconds: float = STALL_SECONDS,
         longest_seconds: float = LONGEST_SECONDS,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._keep_alive_seconds = keep_alive_seconds
         self._stall_seconds = stall_seconds
         self._longest_seconds = longest_seconds
+        self._look_seconds = look_seconds
         self._exchanges: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -42,7 +44,7 @@ class Watch:
         """Look after it from now on."""
         self._exchanges.add(exchange)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def leave(self, exchange: Exchange) -> None:
         """It is over."""
@@ -55,7 +57,7 @@ class Watch:
             self._look_at(exchange, now)
         self._timer = None
         if self._exchanges:
-            self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def _look_at(self, exchange: Exchange, now: float) -> None:
         since = exchange.sending_since
