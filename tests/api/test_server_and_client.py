@@ -59,10 +59,11 @@ def told(draw: st.DrawFn) -> tuple[Message, list[Delta]]:
 
 def _begun_in_order(deltas: list[Delta]) -> list[Delta]:
     """Calls may interleave, but they begin in order: so does every model."""
-    heads = [delta for delta in deltas if isinstance(delta, ToolCallDelta) and delta.id]
+    heads = [d for d in deltas if isinstance(d, ToolCallDelta) and d.id]
     rest = [delta for delta in deltas if delta not in heads]
     at = sum(not isinstance(delta, ToolCallDelta) for delta in rest)
-    return [*rest[:at], *sorted(heads, key=lambda head: head.index), *rest[at:]]
+    in_order = sorted(heads, key=lambda head: head.index)
+    return [*rest[:at], *in_order, *rest[at:]]
 
 
 def same(found: Message, meant: Message) -> None:
@@ -82,7 +83,7 @@ def test_a_model_behind_http_says_what_it_says_at_home(
         async with serving(create_app(model)) as url:
             remote = connect(f"{url}/v1#m")
             for message, deltas in replies:
-                model.deltas = deltas
+                model.deltas = list(deltas)
                 builder = MessageBuilder()
                 async for delta in remote.stream(ASKED, (), Options(stream=stream)):
                     builder.add(delta)
