@@ -9,7 +9,7 @@ from typing import Any
 import llguidance
 import llguidance.numpy
 
-from chogori.chat.schema import Compiled, Grammar
+from chogori.chat.schema import Compiled
 from chogori.engine.gguf import lark
 
 END = 256
@@ -32,8 +32,7 @@ _TOKENS: Any = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Bytes()))
 
 def lines_of(held: Compiled) -> str:
     """The grammar as llama.cpp would get it."""
-    rules = Grammar((held.start,), held.rules).rules
-    return "\n".join([f"start: {held.start.name}", *lark.rules(rules), ""])
+    return "\n".join([f"start: {held.start.name}", *lark.rules(held.rules), ""])
 
 
 def write(grammar: str, chance: random.Random, *, limit: int = 200) -> tuple[str, bool]:

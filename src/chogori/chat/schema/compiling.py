@@ -20,7 +20,7 @@ BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """The rules of one schema, and the one to begin with."""
+    """The rules of one schema, none of which leads nowhere, and the one to begin with."""
 
     start: Use
     rules: Mapping[str, list[tuple[Symbol, ...]]]
@@ -81,9 +81,10 @@ def _built(root: Any, narrowed: Any, style: Style, prefix: str) -> Compiled:
     builder = Builder(root, style=style, prefix=prefix)
     path = "" if narrowed is None else builder.facets.made("!object", narrowed)
     start = builder.build(path)
-    if Grammar((start,), builder.rules).is_empty:
+    grammar = Grammar((start,), builder.rules)
+    if grammar.is_empty:
         raise SchemaError("nothing satisfies it that can be written", keyword="type", path="")
-    return Compiled(start, builder.rules)
+    return Compiled(start, grammar.rules)
 
 
 def _check(root: Any) -> None:

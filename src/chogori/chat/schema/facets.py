@@ -244,7 +244,8 @@ class Facets:
         for step in pointer.split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
             try:
-                found = cast(Any, found[int(step) if isinstance(found, list) else step])
+                key: Any = int(step) if isinstance(found, list) else step
+                found = cast(Any, found)[key]
             except (KeyError, IndexError, ValueError, TypeError):
                 raise SchemaError(
                     f"there is nothing at {reference!r}", keyword="$ref", path=path

@@ -106,7 +106,12 @@ def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
         return Form(None)
     answer = None if options.response_format is None else _answer(options.response_format)
     if not allowed and answer is not None:
-        lines = ["%llguidance {}", f"start: {answer.start.name}", *_lines(answer.rules, "T"), ""]
+        lines = [
+            "%llguidance {}",
+            f"start: {answer.start.name}",
+            *lark.rules(answer.rules, "T"),
+            "",
+        ]
         return Form("\n".join(lines), Grammar((answer.start,), answer.rules), answers_json=True)
     if not allowed:
         return Form(f"%llguidance {{}}\nstart: /{ANSWER}(?s:.)+/\n" if tools else None)
@@ -142,7 +147,7 @@ def _with_calls(
     ]
     rules: dict[str, list[tuple[Symbol, ...]]] = {}
     for number, call in enumerate(calls):
-        lines += _lines(Grammar((call.start,), call.rules).rules, f"C{number}_")
+        lines += lark.rules(call.rules, f"C{number}_")
         rules.update(call.rules)
     reasons = (seq(rep(_NO_BACKTICK, 1, REASONING_LIMIT), literal("\n")), literal("```json\n"))
     starts: list[tuple[Symbol, ...]] = [(*reasons, call.start, literal("\n```")) for call in calls]
@@ -151,7 +156,7 @@ def _with_calls(
         starts += [(seq(literal(ANSWER), anything),), (rep(_NO_BACKTICK, 1, REASONING_LIMIT),)]
     if not must and answer is not None:
         said = (seq(literal(ANSWER), rep(literal(" "), 0, 1)), answer.start)
-        lines += [f'said: "{ANSWER}" /[ ]?/ {answer.start.name}', *_lines(answer.rules, "T")]
+        lines += [f'said: "{ANSWER}" /[ ]?/ {answer.start.name}', *lark.rules(answer.rules, "T")]
         starts.append(said)
         rules.update(answer.rules)
     rules["reply"] = starts
@@ -200,7 +205,3 @@ def _call(spec: ToolSpec, number: int, tools: Sequence[ToolSpec]) -> Compiled:
     )
     name = f"call_{number}"
     return Compiled(Use(name), {name: [called], **arguments.rules})
-
-
-def _lines(rules: Mapping[str, list[tuple[Symbol, ...]]], terminals: str) -> list[str]:
-    return lark.rules(rules, terminals)

@@ -55,7 +55,7 @@ class Llama:
         params.n_ctx = context_tokens
         params.n_parallel = SLOTS
         params.n_batch = BATCH
-        params.cpuparams.n_threads = len(os.sched_getaffinity(0))
+        params.cpuparams.n_threads = _cores()
         params.verbosity = -1
         params.api_keys = [self._key]
         if state_folder is not None:
@@ -150,6 +150,13 @@ class Llama:
         """Free the model; requests under way end first."""
         with self._busy:
             self._server = None
+
+
+def _cores() -> int:
+    """The cores that this process may use, as far as the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _error(error: Mapping[str, Any]) -> Exception:
