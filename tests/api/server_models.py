@@ -29,7 +29,7 @@ class StreamingModel:
         waits_at: int = 1,
     ) -> None:
         self.profile = profile or profile_for("m")
-        self.deltas = list(deltas)
+        self.deltas: list[Delta | ChogoriError] = list(deltas)
         self.goes_on = goes_on
         self.waits_at = waits_at
         self.running = 0

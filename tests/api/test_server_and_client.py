@@ -83,7 +83,7 @@ def test_a_model_behind_http_says_what_it_says_at_home(
         async with serving(create_app(model)) as url:
             remote = connect(f"{url}/v1#m")
             for message, deltas in replies:
-                model.deltas = list(deltas)
+                model.deltas = [*deltas]
                 builder = MessageBuilder()
                 async for delta in remote.stream(ASKED, (), Options(stream=stream)):
                     builder.add(delta)

@@ -12,13 +12,14 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS = 15.0
 MOST_HEAD = 64 * 1024
 
 
 class Connection(HttpToolsProtocol):
     """One connection."""
 
+    head_seconds = 0.0
+    """How long the head of a request may take."""
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -51,7 +52,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)
+        self._head_timer = self.loop.call_later(self.head_seconds, self._late)
 
     def _have_head(self) -> None:
         if self._head_timer is not None:
@@ -67,3 +68,8 @@ class Connection(HttpToolsProtocol):
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.abort()
+
+
+def connection_with(head_seconds: float) -> type[Connection]:
+    """Connections of that patience; uvicorn makes them, so it wants a class."""
+    return type("Connection", (Connection,), {"head_seconds": head_seconds})

@@ -15,6 +15,8 @@ from chogori.errors import ConfigError
 
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
+HEAD_SECONDS = 15.0
+"""How long the head of a request may take."""
 
 
 async def run(
@@ -34,12 +36,14 @@ async def run(
 
 
 @asynccontextmanager
-async def serving(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
+async def serving(
+    app: Any, *, host: str = "127.0.0.1", port: int = 0, head_seconds: float = HEAD_SECONDS
+) -> AsyncGenerator[str]:
     """The application served beside what else this event loop does, at the address that comes. It
     minds no signals, and ends at once. Raises `ConfigError`."""
     started = asyncio.Event()
     with _listen(host, port) as listening:
-        server = _server(app, 1, started.set)
+        server = _server(app, 1, started.set, head_seconds)
         task = asyncio.create_task(server.serve_quietly([listening]))
         waiting = asyncio.create_task(started.wait())
         try:
@@ -74,11 +78,16 @@ def _url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _server(app: Any, grace_seconds: int, on_start: Callable[[], object]) -> Any:
+def _server(
+    app: Any,
+    grace_seconds: int,
+    on_start: Callable[[], object],
+    head_seconds: float = HEAD_SECONDS,
+) -> Any:
     try:
         import uvicorn
 
-        from chogori.api.server.connections import Connection
+        from chogori.api.server.connections import connection_with
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"serving needs {error.name}, which is not installed: pip install 'chogori[serve]'"
@@ -95,7 +104,7 @@ def _server(app: Any, grace_seconds: int, on_start: Callable[[], object]) -> Any
 
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=connection_with(head_seconds),
         ws="none",
         lifespan="on",
         log_config=None,
