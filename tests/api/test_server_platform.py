@@ -220,6 +220,8 @@ async def test_usage_comes_in_buckets_and_pages() -> None:
         "start_time=5&page=next",
         "start_time=5&start_time=6",
         f"start_time={'9' * 5000}",
+        f"start_time={'0' * 5000}5",
+        f"start_time=5&page=page_{'0' * 5000}5",
     ],
 )
 async def test_a_query_that_is_wrong_is_refused(query: str) -> None:

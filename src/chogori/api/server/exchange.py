@@ -129,7 +129,7 @@ class Exchange:
     async def body(self) -> bytes:
         """The body. Raises `Refused` where it is too long or comes too slowly."""
         length = self.headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._most_body:
+        if length.isdigit() and (len(length) > 12 or int(length) > self._most_body):
             raise self._too_large()
         try:
             async with asyncio.timeout(self._body_seconds) as limit:

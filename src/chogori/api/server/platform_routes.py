@@ -174,7 +174,7 @@ def read_query(query: bytes) -> UsageQuery:
     page = _one(fields, "page")
     if page is not None:
         number = page.removeprefix("page_")
-        if not number.isascii() or not number.isdigit() or int(number) > _LATEST:
+        if not _is_count(number) or int(number) > _LATEST:
             raise invalid("page", "page must be the next_page of an answer.")
         start = max(start, int(number))
     end = _whole(fields, "end_time", 0, _LATEST)
@@ -190,6 +190,11 @@ def read_query(query: bytes) -> UsageQuery:
         models=tuple(_many(fields, "models")),
         limit=_whole(fields, "limit", 1, _MOST[width]) or _USUAL[width],
     )
+
+
+def _is_count(text: str) -> bool:
+    """Whether a text is a number of few enough digits to be read."""
+    return text.isascii() and text.isdigit() and len(text) <= 12
 
 
 def _one(fields: Mapping[str, list[str]], name: str) -> str | None:
@@ -208,7 +213,7 @@ def _whole(fields: Mapping[str, list[str]], name: str, low: int, high: int) -> i
     value = _one(fields, name)
     if value is None:
         return None
-    if not value.isascii() or not value.isdigit() or not low <= int(value[:20]) <= high:
+    if not _is_count(value) or not low <= int(value) <= high:
         raise invalid(name, f"{name} must be a whole number from {low} to {high}.")
     return int(value)
 
