@@ -6,7 +6,7 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-swarm bench-letters bench-k2 bench-api api-faults models crash-matrix clean
+.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-swarm bench-letters bench-k2 bench-k2-memory bench-api api-faults models crash-matrix clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -84,8 +84,11 @@ bench-letters: setup  ## Forty letters read by a swarm and by one agent, with th
 crash-matrix: setup  ## Kill runs at every boundary, resume and compare; exits 1 if a measure is missed.
 	@$(BIN)/python bench/crash_matrix.py
 
-bench-k2: setup  ## Measure the K2 engine: one true-size layer, INT4 against bf16, decoding beside transformers.
+bench-k2: setup  ## Measure the K2 engine: a true-size layer, INT4 against bf16, decoding beside transformers.
 	@$(BIN)/python bench/k2.py
+
+bench-k2-memory: setup  ## Run a checkpoint of 4 GB in a quarter of that; exits 1 if it takes more or says something else.
+	@$(BIN)/python bench/k2_memory.py
 
 bench-api: setup  ## What our server adds to a request, beside LiteLLM; exits 1 if a measure is missed.
 	@$(BIN)/python bench/api.py

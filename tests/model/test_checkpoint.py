@@ -216,6 +216,14 @@ class TestRefusals:
         assert "model.layers.3.norm.weight does not belong to this network" in said
         assert "found F32 [4], expected nothing" in said
 
+    def test_codes_that_say_they_are_of_another_shape(self, int4: Path, tmp_path: Path) -> None:
+        tensors, config = tensors_in(int4), json.loads((int4 / "config.json").read_text())
+        name = "model.layers.1.mlp.experts.3.up_proj.weight"
+        tensors[f"{name}_shape"] = torch.tensor([128, 256], dtype=torch.int32)
+        checkpoint = Checkpoint(write(tmp_path / "spoilt", tensors, config))
+        with pytest.raises(CheckpointError, match=r"says \[128, 256\]; expected \[128, 128\]"):
+            checkpoint.matrix(name)
+
     def test_more_than_one_is_counted(self, int4: Path, tmp_path: Path) -> None:
         tensors = tensors_in(int4)
         for name in [name for name in tensors if ".experts.3." in name]:

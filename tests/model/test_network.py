@@ -44,12 +44,22 @@ def assert_near(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert (found - expected).abs().max() <= OF_SCALE * expected.abs().max()
 
 
-@pytest.mark.slow
-@settings(heavy, max_examples=64)
+@settings(heavy, max_examples=6)
 @given(configs(), lengths, seeds)
 def test_a_saved_checkpoint_gives_transformers_the_same_logits(
     config: K2Config, length: int, seed: int
 ) -> None:
+    compare_with_transformers(config, length, seed)
+
+
+@pytest.mark.slow
+@settings(heavy, max_examples=64)
+@given(configs(), lengths, seeds)
+def test_so_do_64_of_them(config: K2Config, length: int, seed: int) -> None:
+    compare_with_transformers(config, length, seed)
+
+
+def compare_with_transformers(config: K2Config, length: int, seed: int) -> None:
     pytest.importorskip("transformers", reason="pip install transformers")
     ids_BT = prompt(config, length, seed, batch=2)
     with TemporaryDirectory() as folder:

@@ -67,12 +67,25 @@ class Checkpoint:
         return self._entries
 
     def matrix(self, name: str) -> Tensor | Int4Weight:
-        """A weight in the form in which it is multiplied: INT4 as codes, FP8 as bfloat16."""
+        """A weight in the form in which it is multiplied: INT4 as codes, FP8 as bfloat16.
+
+        Raises `CheckpointError` for codes that say they are of another shape.
+        """
         if f"{name}_packed" in self._entries:
-            return Int4Weight(self.raw(f"{name}_packed"), self.raw(f"{name}_scale"))
+            return self._int4(name)
         if f"{name}_scale_inv" in self._entries:
             return dequantize_fp8(self.raw(name), self.raw(f"{name}_scale_inv"))
         return self.raw(name)
+
+    def _int4(self, name: str) -> Int4Weight:
+        weight = Int4Weight(self.raw(f"{name}_packed"), self.raw(f"{name}_scale"))
+        said = tuple(self.raw(f"{name}_shape").tolist())
+        if said != weight.shape:
+            raise CheckpointError(
+                f"{self.folder}: {name}_shape says {list(said)}; expected {list(weight.shape)}, of "
+                "which its codes are"
+            )
+        return weight
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """A weight as numbers, whatever its form; in the dtype of the file, or in `dtype`."""

@@ -73,7 +73,10 @@ class Trunk(nn.Module):
     def __init__(self, config: K2Config, banks: Banks, linears: Linears) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Not drawn here: on the meta device, drawing imports 160 MB of Torch.
+        self.embed_tokens = nn.Embedding.from_pretrained(
+            torch.empty(config.vocab_size, config.hidden_size), freeze=False
+        )
         self.layers = nn.ModuleList(
             Layer(
                 config,
