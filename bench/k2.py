@@ -196,7 +196,8 @@ def experts(kernel: Kernel | None, count: int, rounds: int) -> list[Row]:
     int4 = [drawn_expert(generator) for _ in range(count)]
     banks = {"INT4": Bank(int4), "bf16": Bank([_each(each, dequantize) for each in int4])}
     ways: dict[str, tuple[str, Linears]] = {
-        "bf16": ("bf16", TorchLinears()),
+        "bf16 by torch": ("bf16", TorchLinears()),
+        "bf16 as chosen": ("bf16", linears_of(kernel)),
         "chosen": ("INT4", linears_of(kernel)),
         "dequantized once": ("INT4", DequantizeOnce(kernel)),
     }
@@ -211,13 +212,14 @@ def experts(kernel: Kernel | None, count: int, rounds: int) -> list[Row]:
             },
             rounds if tokens < 64 else max(3, rounds // 3),
         )
-        best = min(seconds for name, seconds in took.items() if name not in ("bf16", "chosen"))
-        ratio = took["bf16"] / took["chosen"]
+        plain = min(seconds for name, seconds in took.items() if name.startswith("bf16"))
+        best = min(took[name] for name in ("dequantized once", "from the codes") if name in took)
+        ratio = plain / took["chosen"]
         details = ", ".join(f"{name} {1e3 * each:.1f} ms" for name, each in took.items())
         if tokens == 1:
             rows.append(
                 Row(
-                    f"{count} experts, one token: INT4 against bf16",
+                    f"{count} experts, one token: INT4 against the faster bf16",
                     f">= {WANTED_INT4:.0f} x",
                     f"{ratio:.2f} x",
                     ratio >= WANTED_INT4,
@@ -230,7 +232,7 @@ def experts(kernel: Kernel | None, count: int, rounds: int) -> list[Row]:
                 f"<= {SPREAD} x",
                 f"{took['chosen'] / best:.2f} x",
                 took["chosen"] <= SPREAD * best,
-                f"{ratio:.1f} x bf16: {details}",
+                f"{ratio:.1f} x the faster bf16: {details}",
             )
         )
     return rows
