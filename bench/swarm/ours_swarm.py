@@ -50,10 +50,6 @@ def steps_of(seed: int, agents: int, calls: int) -> list[int]:
 
 def prompts_of(options: argparse.Namespace) -> list[str]:
     """The tasks."""
-    if options.mixed:
-        steps = steps_of(options.seed, options.agents, options.agents * options.calls)
-        steps = sorted(steps, reverse=True) if options.longest_first else steps
-        return [f"Task {n}: CALLS={count}" for n, count in enumerate(steps)]
     told = [f"Task {n}." for n in range(options.agents)]
     for n in range(options.silent):
         told[n] += " SILENT"
@@ -133,12 +129,38 @@ async def _answer(swarm: Swarm, options: argparse.Namespace) -> Answer:
     raise AssertionError("a run that is resumed comes to an answer")
 
 
+async def mapped(options: argparse.Namespace, store: Store) -> int:
+    """The mixed workload, in the order drawn; how many came to their own end."""
+    steps = steps_of(options.seed, options.agents, options.agents * options.calls)
+    model = connect(f"{options.server}/n1/l{options.model_ms}/v1#{MODEL}")
+    swarm = Swarm(
+        Agent(model, options=Options(stream=False), store=store),
+        subagent_tools=[lookup_tool(options)],
+        width=options.width,
+        subagent_budget=Budget(steps=200),
+        shared_folder=False,
+    )
+    table = await swarm.map(
+        "Do {item}",
+        [f"task {n}: CALLS={count}" for n, count in enumerate(steps)],
+        agent="writer",
+        system_prompt="Be good.",
+        lengths=steps if options.lengths else (),
+        run_id=options.run,
+    )
+    await model.aclose()
+    return sum(row.ended == "answer" for row in table.rows)
+
+
 async def measured(options: argparse.Namespace) -> dict[str, Any]:
     """What it cost."""
     options.run = options.run or new_run_id()
     async with open_store(options.folder) as store:
         gc.collect()
         before, cpu, began = _status_mb("VmRSS"), time.process_time(), time.perf_counter()
+        if options.mixed:
+            done = await mapped(options, store)
+            return {"seconds": time.perf_counter() - began, "done": done}
         answer = await run(options, store)
         seconds = time.perf_counter() - began
         return {
@@ -168,7 +190,7 @@ def parsed() -> argparse.Namespace:
         *(("seed", 6), ("silent", 0), ("loops", 0), ("most-calls", 0), ("deadline", 0)),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name in ("single", "mixed", "longest-first", "resume", "tell"):
+    for name in ("single", "mixed", "lengths", "resume", "tell"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser.parse_args()
 
