@@ -21,12 +21,17 @@ _asks_for: ContextVar[str] = ContextVar("chogori_asks_for", default="")
 def on_behalf_of(name: str) -> Generator[None]:
     """Turns that are waited for in here, and in tasks begun in here, are waited for on behalf of
     `name`, unless somebody outside has said on whose: a subagent's are its swarm's."""
-    before = _asks_for.get()
+    before = behalf()
     _asks_for.set(before or name)
     try:
         yield
     finally:
         _asks_for.set(before)  # not `reset`: a generator may be closed in another context
+
+
+def behalf() -> str:
+    """On whose behalf turns are waited for here; "" if nobody has said."""
+    return _asks_for.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Turns:
 
     async def take(self) -> Turn:
         """Wait for a turn."""
-        name = _asks_for.get()
+        name = behalf()
         if self._waiting or not self._is_open():
             return await self._wait(name)
         return self._hold(name)

@@ -23,6 +23,7 @@ import orjson
 from chogori.agent import Budget
 from chogori.chat import Answer, Event, Waiting
 from chogori.chat.event_json import decode
+from chogori.chat.turns import behalf
 from chogori.errors import ChogoriError, ConfigError, LeaseHeld
 from chogori.swarm.executor import Assignment
 from chogori.swarm.ray.journal import JournalActor
@@ -166,7 +167,7 @@ class RayExecutor:
             has_folder=len(subagent.tools or ()) > len(subagent.agent.tools),
             may_exist=assignment.may_exist,
             message=assignment.message,
-            behalf=assignment.parent,
+            behalf=behalf() or assignment.parent,
             rebuild=self._rebuild,
             load=self._load,
             runs=str(self._runs),
