@@ -32,6 +32,7 @@ from serving.rows import Row, at_least, at_most, print_rows, print_surroundings
 LITELLM = ("litellm[proxy]==1.106.2",)
 IDLE_STREAMS = 200
 SETTLING_SECONDS = 5
+WARM_UPS = 20
 CHUNKS = 66
 """Events of a stream: the role, 64 of text, the end; the usage and `[DONE]` are not counted."""
 
@@ -58,7 +59,9 @@ PEER_CASES = ("one", "16", "16 streams")
 
 @dataclass(slots=True)
 class Results:
-    """Every run, by server and case."""
+    """Every run, by server and case, and what did not run."""
+
+    failures: list[str] = field(default_factory=list[str])
 
     runs: dict[tuple[str, str], list[dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -77,13 +80,22 @@ class Results:
 def measure(servers: dict[str, Serving], options: argparse.Namespace) -> Results:
     """Every server through its cases, so many times, taking turns."""
     results = Results()
+    for server in servers.values():
+        for _ in range(WARM_UPS):
+            server.complete()
     for _ in range(options.reps):
         for case in CASES:
             for name, server in servers.items():
                 if name == "litellm" and case.name not in PEER_CASES:
                     continue
                 before = server.cpu_seconds
-                seen = processes.load(server, case.connections, options.seconds, stream=case.stream)
+                try:
+                    seen = processes.load(
+                        server, case.connections, options.seconds, stream=case.stream
+                    )
+                except DidNotRun as error:
+                    results.failures.append(f"{name}, {case.name}: {error}")
+                    continue
                 seen["cpu_ms"] = 1000 * (server.cpu_seconds - before) / seen["requests"]
                 results.runs[name, case.name].append(seen)
                 _print_run(name, case, seen, server)
@@ -199,6 +211,7 @@ def main() -> int:
             except DidNotRun as error:
                 failures.append(f"litellm did not run: {error}")
         results = measure(servers, options)
+        failures += results.failures
         told += rows(results, not options.quick)
         told.append(measure_idle(ours, upstream, options.idle_seconds))
     all_met = print_rows(told)
