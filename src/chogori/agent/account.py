@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chogori.agent.budget import ENDING, LIMITS, Budget, amounts, cost
+from chogori.agent.budget import ENDING, Budget, amounts, cost
 from chogori.chat import Price, Usage
 
 
@@ -23,6 +23,9 @@ class Account:
     steps: int = 0
     seconds: float = 0.0
     _since: float = field(init=False)
+    _limits: Budget | None = None
+    _amounts: dict[str, float] = field(default_factory=dict[str, float])
+    """Those limits that there are."""
 
     def __post_init__(self) -> None:
         self._since = self.clock()
@@ -32,12 +35,10 @@ class Account:
         """Each limit that there is, and what is left of it. Asked for several times a step, so it
         makes no `Budget`."""
         limits = self.limits()
+        if limits is not self._limits:
+            self._limits, self._amounts = limits, limits.left
         spent = amounts(self.steps, self.usage, self.seconds, self.dollars or 0.0, self.calls())
-        return {
-            name: limit - spent[name]
-            for name in LIMITS
-            if (limit := getattr(limits, name)) is not None
-        }
+        return {name: limit - spent[name] for name, limit in self._amounts.items()}
 
     def ended(self) -> str | None:
         """The first limit that is used up, in words, or None."""

@@ -44,6 +44,7 @@ _PUBLIC = frozenset(
 NOTES = ("salted", "resumed", "stopped", "abandoned", "rewarded", "removed", "forked")
 """Records that are nothing that the run did. What it does need not follow one when it is driven
 again, so none holds what its clock said."""
+_NUMBERS = frozenset({bool, int, float, type(None)})
 _HEAD = ("version", "sequence", "type")
 
 
@@ -102,6 +103,8 @@ class Journal:
         self._kind = kind
         self._now = now
         self._gathered: list[Record] = []
+        self._end: logs.End | None = None
+        """Where the log ends. Known to the works alone, which are done one after another."""
         self._owes = False
         """Whether anything but the beginning of a step is gathered."""
         self._written: asyncio.Future[list[inbox.Message]] | None = None
@@ -198,12 +201,12 @@ class Journal:
     ) -> int:
         """Gather the record of an event, `public` said beside it and some of its fields not."""
         told = encode(event, 0)
-        type = told["type"]
-        for name in (*_HEAD, *without):
-            del told[name]
-        open_ = {name: value for name, value in told.items() if _is_public(name, value)}
-        private = {name: value for name, value in told.items() if name not in open_}
-        return self.add(type, {**open_, **public}, private)
+        open_: dict[str, Any] = {}
+        private: dict[str, Any] = {}
+        for name, value in told.items():
+            if name not in _HEAD and name not in without:
+                (open_ if _is_public(name, value) else private)[name] = value
+        return self.add(told["type"], {**open_, **public}, private)
 
     def flush(self) -> None:
         """Have what is gathered written, without waiting for it."""
@@ -218,7 +221,8 @@ class Journal:
         def work(tx: Transaction) -> list[inbox.Message]:
             if first == 0:
                 logs.create(tx, run_id, kind, parent)
-            appended = logs.append(tx, run_id, records, lease)
+            appended = logs.append(tx, run_id, records, lease, self._end)
+            self._end = appended.end  # if this is undone, the next append finds out
             if appended.sequence != first:
                 raise StoreError(
                     f"records of the run {run_id} could not be written, so what follows them is "
@@ -324,7 +328,7 @@ def load(text: bytes) -> dict[str, Any]:
 
 
 def _is_public(name: str, value: Any) -> bool:
-    return name in _PUBLIC or isinstance(value, bool | int | float) or value is None
+    return name in _PUBLIC or type(value) in _NUMBERS
 
 
 def lease_name(run_id: str) -> str:

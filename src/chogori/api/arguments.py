@@ -71,6 +71,10 @@ class Arguments:
                 self._held = text
                 return ""
             self._mode = "stream" if start[0] == "{" and second == '"' else "hold"
+            if text[-1] == "}" and parsed_object(text) is not None:  # whole: nothing to mend
+                self._mode = "stream"
+                self._passed.append(text)
+                return text
         if self._mode == "hold":
             self._held += text
             return ""

@@ -61,8 +61,9 @@ class Wire:
         self._tools_json = b"[]"
         self._renamed: tuple[Conversation, dict[int, Message]] | None = None
         """The last conversation, and what of it must be written differently."""
-        self._rest: tuple[Sequence[ToolSpec], Options, bytes] | None = None
-        """The last tools and options, and what is written of them."""
+        self._rest: tuple[tuple[int, ...], Options, Sequence[ToolSpec], bytes] | None = None
+        """The last tools, by their identity, and options; what is written of them. The tools are
+        held, so that no other has their identity."""
 
     def request(
         self,
@@ -87,9 +88,11 @@ class Wire:
 
     def _after_messages(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
         """What follows the messages, to the last brace. All run long it is the same."""
-        if self._rest is None or self._rest[0] is not tools or self._rest[1] is not options:
-            self._rest = (tools, options, self._write_rest(tools, options))
-        return self._rest[2]
+        # By identity: each run has a list of its own, of the same tools.
+        specs = tuple(map(id, tools))
+        if self._rest is None or self._rest[0] != specs or self._rest[1] is not options:
+            self._rest = (specs, options, tools, self._write_rest(tools, options))
+        return self._rest[3]
 
     def _write_rest(self, tools: Sequence[ToolSpec], options: Options) -> bytes:
         pieces: list[bytes] = []

@@ -35,6 +35,8 @@ _PARTS: dict[str, type] = {
     "file": FilePart,
 }
 _UNTOLD = ("conversation", "standing")
+_PLAIN = frozenset({str, int, float, bool, type(None), dict})
+"""What is as it is in JSON; most values are of these."""
 _PART_NAMES = {kind: name for name, kind in _PARTS.items()}
 
 
@@ -47,9 +49,8 @@ def encode(event: Event, sequence: int) -> dict[str, Any]:
     if isinstance(event, FromSubagent):
         inner = encode(event.event, sequence)
         return {**told, "run_id": event.run_id, "name": event.name, "event": inner}
-    for name in _field_names(type(event)):
-        if name not in _UNTOLD:
-            told[name] = _plain(getattr(event, name))
+    for name in _told_names(type(event)):
+        told[name] = _plain(getattr(event, name))
     return told
 
 
@@ -104,6 +105,8 @@ def call_to_json(call: ToolCall) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     kind: type = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if kind in _PLAIN:
+        return value
     if kind is tuple:
         return [_plain(item) for item in cast(tuple[Any, ...], value)]
     if not _is_ours(kind):
@@ -169,6 +172,11 @@ _READ: dict[str, Callable[[Any], Any]] = {
 @cache
 def _is_ours(kind: type) -> bool:
     return is_dataclass(kind)
+
+
+@cache
+def _told_names(kind: type) -> tuple[str, ...]:
+    return tuple(name for name in _field_names(kind) if name not in _UNTOLD)
 
 
 @cache

@@ -66,6 +66,16 @@ def create(tx: Transaction, name: str, kind: str, parent: str | None = None) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """The end of a log as it was left by whoever appended last."""
+
+    id: int
+    count: int
+    head: bytes
+    seal: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Appended:
     """Where records came to be, and what else is known of their log by then."""
 
@@ -73,42 +83,69 @@ class Appended:
     """Of the first of them."""
     posted: int
     """The number of the last message that was posted to the log (`inbox`), 0 if none was."""
+    end: End
+    """For the next `append`."""
 
 
 def append(
-    tx: Transaction, name: str, records: Sequence[Record], lease: Lease | None = None
+    tx: Transaction,
+    name: str,
+    records: Sequence[Record],
+    lease: Lease | None = None,
+    end: End | None = None,
 ) -> Appended:
     """Append `records`.
 
-    Raises `LeaseLost` if `lease` is no longer held, and `StoreError` if the log does not fit its
-    seal: nothing is added to a log that somebody tampered with.
+    `end` is where the caller believes the log to end, which spares looking: where it is wrong, the
+    log is looked at. Raises `LeaseLost` if `lease` is no longer held, and `StoreError` if the log
+    does not fit its seal: nothing is added to a log that somebody tampered with.
     """
-    found = tx.execute(
-        "select logs.id, count, head, seal, posted, leases.owner, fence from logs "
-        "left join leases on leases.name = ? where logs.name = ?",
-        ("" if lease is None else lease.name, name),
-    )
+    if end is not None and (done := _append_at(tx, name, records, lease, end)):
+        return done
+    end = _looked_up(tx, name, lease)
+    done = _append_at(tx, name, records, lease, end)
+    assert done is not None, "it was looked up in this transaction"
+    return done
+
+
+def _looked_up(tx: Transaction, name: str, lease: Lease | None) -> End:
+    found = tx.execute("select id, count, head, seal from logs where name = ?", (name,))
     if not found:
         raise StoreError(f"there is no log {name}")
-    [(id, count, head, seal, posted, owner, fence)] = found
-    if lease is not None and (owner is None or fence != lease.fence):
-        leases.check(tx, lease)  # which says who has it
+    if lease is not None:
+        leases.check(tx, lease)
+    [(id, count, head, seal)] = found
     if not chain.is_sealed(tx.key, name, count, head, seal):
         raise StoreError(f"the log {name} does not fit its seal: it was changed, or seal.key was")
-    kept = iter(blobs.keep_all(tx, id, [content for it in records for content in it.blobs]))
-    values: list[Value] = []
-    for sequence, record in enumerate(records, count):
+    return End(id, count, head, seal)
+
+
+def _append_at(
+    tx: Transaction, name: str, records: Sequence[Record], lease: Lease | None, end: End
+) -> Appended | None:
+    """Append `records`, if the log ends so and the lease is held: one statement asks both."""
+    kept = iter(blobs.keep_all(tx, end.id, [content for it in records for content in it.blobs]))
+    head, values = end.head, list[Value]()
+    for sequence, record in enumerate(records, end.count):
         addresses = [next(kept) for _ in record.blobs]
         head = chain.link(head, record.body, addresses)
-        values += (id, sequence, record.body, b"".join(addresses), head)
+        values += (end.id, sequence, record.body, b"".join(addresses), head)
+    count = end.count + len(records)
+    new = End(end.id, count, head, chain.seal(tx.key, name, count, head))
+    held = () if lease is None else (lease.name, lease.fence)
+    found = tx.execute(
+        "update logs set count = ?, head = ?, seal = ? where id = ? and seal = ? and head = ? "
+        f"and count = ?{_IS_HELD if held else ''} returning posted",
+        (new.count, new.head, new.seal, end.id, end.seal, end.head, end.count, *held),
+    )
+    if not found:
+        return None
     if records:
         tx.execute("insert into entries values " + rows_of(len(records), 5), values)
-    total = count + len(records)
-    tx.execute(
-        "update logs set count = ?, head = ?, seal = ? where id = ?",
-        (total, head, chain.seal(tx.key, name, total, head), id),
-    )
-    return Appended(count, posted)
+    return Appended(end.count, found[0][0], new)
+
+
+_IS_HELD = " and exists (select 1 from leases where name = ? and fence = ? and owner is not null)"
 
 
 def entries(tx: Transaction, name: str, after: int = -1, limit: int = ALL) -> list[Entry]:

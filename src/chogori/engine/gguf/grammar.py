@@ -134,23 +134,28 @@ def _with_calls(
     tools: Sequence[ToolSpec], allowed: Sequence[ToolSpec], answer: Compiled | None, must: bool
 ) -> Form:
     calls = [_call(spec, number, tools) for number, spec in enumerate(_plain(allowed))]
-    free = "ANSWER | SAID | REASONING fence" if answer is None else "said | REASONING fence"
+    # Code is better for having been thought about; a call of any other tool may do without.
+    has_code = len(calls) < len(allowed)
+    call = "REASONING fence" if has_code else "REASONING? fence"
+    free = f"ANSWER | SAID | {call}" if answer is None else f"said | {call}"
     lines = [
         "%llguidance {}",
-        f"start: {'REASONING fence' if must else free}",
+        f"start: {call if must else free}",
         f"ANSWER: /{ANSWER}(?s:.)+/",
         f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
         f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
         f"fence: {' | '.join(_fences(allowed))}",
-        *([_CODE] if len(calls) < len(allowed) else []),
+        *([_CODE] if has_code else []),
         *([f"json: {' | '.join(f'call_{n}' for n in range(len(calls)))}"] if calls else []),
     ]
     rules: dict[str, list[tuple[Symbol, ...]]] = {}
-    for number, call in enumerate(calls):
-        lines += lark.rules(call.rules, f"C{number}_")
-        rules.update(call.rules)
-    reasons = (seq(rep(_NO_BACKTICK, 1, REASONING_LIMIT), literal("\n")), literal("```json\n"))
-    starts: list[tuple[Symbol, ...]] = [(*reasons, call.start, literal("\n```")) for call in calls]
+    for number, made in enumerate(calls):
+        lines += lark.rules(made.rules, f"C{number}_")
+        rules.update(made.rules)
+    reasons = seq(rep(_NO_BACKTICK, 1, REASONING_LIMIT), literal("\n"))
+    blocks = [(literal("```json\n"), made.start, literal("\n```")) for made in calls]
+    starts: list[tuple[Symbol, ...]] = [(reasons, *block) for block in blocks]
+    starts += [] if has_code else blocks
     if not must and answer is None:
         anything = rep(chars([(0, LAST)]), 1, None)
         starts += [(seq(literal(ANSWER), anything),), (rep(_NO_BACKTICK, 1, REASONING_LIMIT),)]

@@ -7,6 +7,7 @@ sixty tokens a second, so every line here costs a tenth of a second at the start
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 
@@ -19,6 +20,18 @@ _NEXT = (
     f"If this answers the question, write `{ANSWER}` and the answer in a few words. Otherwise say "
     "what is wrong and write another block."
 )
+
+
+_HOW = (
+    "To use a tool, say in one or two sentences what is asked and how to find it, then write one "
+    "fenced block; its output is shown to you."
+)
+_HOW_TO_CALL = "To use a tool, write one fenced block; its output is shown to you."
+_NEXT_CALL = (
+    "Write the next block. Only if this output holds what the question asks for, write "
+    f"`{ANSWER}` and the answer."
+)
+"""Where there is no code to be put right. The other way round, the first output is the answer."""
 
 
 class Turn(TypedDict):
@@ -49,27 +62,24 @@ def turns(messages: Iterable[Message], tools: Sequence[ToolSpec]) -> list[Turn]:
 
 def describe_tools(tools: Sequence[ToolSpec]) -> str:
     """What the model is told about calling."""
-    lines = [
-        "To use a tool, say in one or two sentences what is asked and how to find it, then write "
-        "one fenced block; its output is shown to you."
-    ]
-    plain: list[ToolSpec] = []
+    plain = [spec for spec in tools if code_form(spec) is None]
+    lines = [_HOW_TO_CALL if len(plain) == len(tools) else _HOW]
     for spec in tools:
-        form = code_form(spec)
-        if form is None:
-            plain.append(spec)
-        else:
+        if form := code_form(spec):
             lines.append(f"{_first_sentence(spec.description)}\n```{form.fence}\n...\n```")
-    if plain:
+    if plain and len(plain) < len(tools):
         lines.append('```json\n{"name": ..., "arguments": {...}}\n```\ncalls one of these:')
-        lines += [f"- {_signature(spec)}: {_first_sentence(spec.description)}" for spec in plain]
+    elif plain:
+        lines.append(f"{_example(plain[0])}\ncalls {plain[0].name}. There are:")
+    lines += [f"- {_signature(spec)}: {_first_sentence(spec.description)}" for spec in plain]
     return "\n".join(lines)
 
 
 def _turn(message: Message, forms: dict[str, CodeForm], *, has_tools: bool) -> Turn:
     match message.role:
         case "tool":
-            return Turn(role="user", content=f"Output:\n{message.text or '(nothing)'}\n\n{_NEXT}")
+            cue = _NEXT_CALL if has_tools and not forms else _NEXT
+            return Turn(role="user", content=f"Output:\n{message.text or '(nothing)'}\n\n{cue}")
         case "assistant":
             return Turn(role="assistant", content=_said(message, forms, has_tools=has_tools))
         case role:
@@ -80,8 +90,8 @@ def _said(message: Message, forms: dict[str, CodeForm], *, has_tools: bool) -> s
     if not message.tool_calls:
         return f"{ANSWER} {message.text}" if has_tools and message.text else message.text
     blocks = "\n".join(_block(call, forms) for call in message.tool_calls)
-    reasoning = message.reasoning or message.text
-    return f"{reasoning.rstrip()}\n{blocks}"
+    reasoning = (message.reasoning or message.text).rstrip()
+    return f"{reasoning}\n{blocks}" if reasoning else blocks
 
 
 def _block(call: ToolCall, forms: dict[str, CodeForm]) -> str:
@@ -92,8 +102,18 @@ def _block(call: ToolCall, forms: dict[str, CodeForm]) -> str:
     form = forms.get(call.name)
     if form and isinstance(arguments, dict) and form.parameter in arguments:
         return f"```{form.fence}\n{arguments[form.parameter]}\n```"
-    written = orjson.dumps({"name": call.name, "arguments": arguments}).decode()
-    return f"```json\n{written}\n```"
+    return _written({"name": call.name, "arguments": arguments})
+
+
+def _example(spec: ToolSpec) -> str:
+    """A call with what must be given: shown none, a small model gives all that may be."""
+    arguments = dict.fromkeys(spec.parameters.get("required", []), "...")
+    return _written({"name": spec.name, "arguments": arguments})
+
+
+def _written(call: dict[str, Any]) -> str:
+    """A call as the model writes it."""
+    return f"```json\n{json.dumps(call, ensure_ascii=False)}\n```"
 
 
 def _signature(spec: ToolSpec) -> str:
