@@ -6,7 +6,7 @@ BIN := .venv/bin
 export Q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents bench-swarm bench-letters bench-k2 bench-k2-memory bench-api api-faults models crash-matrix clean
+.PHONY: help setup fmt check test test-all serve ask ask-suite bench-ask bench-agents hundred-files bench-swarm bench-letters bench-k2 bench-k2-memory bench-api api-faults models crash-matrix clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -80,6 +80,10 @@ bench-swarm: setup  ## A swarm beside its peers, before an endpoint that refuses
 bench-letters: setup  ## Forty letters read by a swarm and by one agent, with the embedded model.
 	@$(BIN)/chogori models pull local
 	@$(BIN)/python bench/letters.py
+
+hundred-files: setup  ## A hundred calls in a row by the embedded model, killed twice; exits 1 if a measure is missed.
+	@$(BIN)/chogori models pull local
+	@$(BIN)/python bench/hundred_files.py
 
 crash-matrix: setup  ## Kill runs at every boundary, resume and compare; exits 1 if a measure is missed.
 	@$(BIN)/python bench/crash_matrix.py

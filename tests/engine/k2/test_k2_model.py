@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chogori.chat import (
     Conversation,
@@ -24,6 +27,7 @@ from chogori.chat import (
     user,
 )
 from chogori.engine.k2 import NANO, K2Model, describe, find_folder
+from chogori.engine.k2.told import prompt_told
 from chogori.errors import CheckpointError, ConfigError, ContextTooLong
 from chogori.presets import load
 
@@ -218,3 +222,29 @@ async def test_a_reply_of_its_own_goes_back_as_the_ids_it_was(model: K2Model) ->
     assert isinstance(deltas[-1], Finished)
     assert not any(isinstance(delta, TextDelta) for delta in deltas), "it was still reasoning"
     assert await model.count(ASKED.append(assistant("x"))) > await model.count(ASKED)
+
+
+async def test_a_reply_tells_its_seed_its_weights_and_its_prompt(model: K2Model) -> None:
+    message, finished = await reply(model, options=Options(max_tokens=6))
+    told = finished.extra["prompt"]
+    assert told["after"] == 0
+    assert len(told["ids"]) == finished.usage.prompt == await model.count(ASKED)
+    assert finished.extra["weights"] == model.weights
+    again = Options(max_tokens=6, seed=finished.extra["seed"])
+    assert (await reply(model, options=again))[0].extra["tokens"] == message.extra["tokens"]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1), min_size=1), st.data())
+def test_prompts_are_whole_again_from_what_each_reply_told(
+    replies: list[list[int]], data: st.DataObject
+) -> None:
+    conversation, sequence, known = Conversation(), [1], list[int]()
+    for ids in replies:
+        # Now and then a prompt does not go on from the last one: a compaction, a dropped thought.
+        prompt = [*sequence, 2] if data.draw(st.booleans()) else [3, *sequence]
+        told = prompt_told(conversation, prompt, ids)
+        known = [*known[: told["prompt"]["after"]], *told["prompt"]["ids"]]
+        assert known == prompt
+        known = sequence = [*prompt, *ids]
+        said = replace(assistant("x"), extra=told)
+        conversation = conversation.append(said, user("And?"))

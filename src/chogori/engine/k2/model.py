@@ -2,16 +2,25 @@
 
 The weights are found at the first request. The network runs in a thread of its own, one request at
 a time, and its tokens are handed to the event loop; closing the stream stops it at the next token.
-What a reply was made of is kept as token ids in its `extra`, so that it is never tokenised again.
+What a reply was made of is kept as token ids in its `extra`, so that it is never tokenised again,
+with what its prompt added to those before it, the seed and the weights (`told`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +36,12 @@ from chogori.chat import (
     Usage,
 )
 from chogori.chat.markers import THINK_END
-from chogori.chat.prompts import Prompt, Prompts
+from chogori.chat.prompts import TOKENS, Prompt, Prompts
 from chogori.chat.tokenizer import Tokenizer
 from chogori.engine.k2.description import Description
 from chogori.engine.k2.generation import Engine
 from chogori.engine.k2.sampler import Drawn, Sampling, checked
+from chogori.engine.k2.told import prompt_told, weights_of
 from chogori.engine.stopping import StopText
 from chogori.errors import CheckpointError, ChogoriError, ConfigError, ModelUnavailable
 from chogori.model import K2, load
@@ -96,7 +106,13 @@ class K2Model:
             await drawn.aclose()
             for delta in reply.end():
                 yield delta
-            yield reply.finished(loaded.engine.reused, loaded.seconds)
+            known = {"load_seconds": loaded.seconds, "weights": self.weights, "seed": sampling.seed}
+            yield reply.finished(conversation, loaded.engine.reused, known)
+
+    @property
+    def weights(self) -> str:
+        """Which weights answer."""
+        return weights_of(self._description.folder)
 
     async def count(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> int:
         loaded = await self._load()
@@ -148,7 +164,8 @@ class K2Model:
             min_p=options.min_p or 0.0,
             presence_penalty=options.presence_penalty or 0.0,
             frequency_penalty=options.frequency_penalty or 0.0,
-            seed=options.seed,
+            # Drawn here, so that it can be told.
+            seed=secrets.randbelow(2**31) if options.seed is None else options.seed,
             logprobs=options.logprobs,
         )
         if wrong := checked(sampling):
@@ -188,9 +205,12 @@ class _Reply:
         if text := self._stop.end():
             yield TextDelta(text)
 
-    def finished(self, reused: int, load_seconds: float) -> Finished:
-        extra = self._prompts.reply_extra(self._prompt, self._ids)
-        extra["load_seconds"] = load_seconds
+    def finished(
+        self, conversation: Conversation, reused: int, known: Mapping[str, Any]
+    ) -> Finished:
+        extra = {**self._prompts.reply_extra(self._prompt, self._ids), **known}
+        sampled = extra[TOKENS]["ids"][len(self._prompt.opening) :]
+        extra |= prompt_told(conversation, self._prompt.ids, sampled)
         if self._logprobs:
             extra["logprobs"] = self._logprobs
         usage = Usage(len(self._prompt.ids), len(self._ids), self._reasoning(), reused)
