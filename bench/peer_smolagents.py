@@ -1,12 +1,14 @@
 """Runs inside the peer's own environment: questions on stdin, one JSON line an answer.
 
-Each question has a process of its own, killed when its time is up.
+Each question has a process of its own, killed when its time is up. What its programs print goes
+nowhere: only the answers are told.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
 import time
 from multiprocessing.queues import Queue
@@ -32,6 +34,8 @@ def solve(question: str, url: str, answers: Queue[str]) -> None:
 def main() -> None:
     url, limit = sys.argv[1], float(sys.argv[2])
     context = multiprocessing.get_context("fork")
+    told_to = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     for question in json.load(sys.stdin):
         answers: Queue[str] = context.Queue()
         started = time.monotonic()
@@ -42,7 +46,7 @@ def main() -> None:
         process.join()
         answer = "" if answers.empty() else answers.get()
         told = {"answer": answer, "seconds": time.monotonic() - started}
-        print(json.dumps(told), flush=True)
+        print(json.dumps(told), file=told_to, flush=True)
 
 
 if __name__ == "__main__":
