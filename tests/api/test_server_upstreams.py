@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -160,3 +161,27 @@ async def test_a_refused_key_of_ours_is_no_affair_of_the_client() -> None:
 def test_what_cannot_be_served_is_said_at_once(models: Any) -> None:
     with pytest.raises(ConfigError):
         create_app(models)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_hangs_is_left_for_another(stream: bool) -> None:
+    hanging = StreamingModel([Finished("stop")], goes_on=asyncio.Event(), waits_at=0)
+    upstreams = [
+        Upstream(model=hanging, patience_seconds=0.01 if stream else 0.001),
+        Upstream(model=saying("here"), weight=0),
+    ]
+    client = Client(create_app({"m": upstreams}))
+    answer = await client.ask({"stream": stream})
+    assert answer.status == 200
+    assert b"here" in answer.body
+    assert (hanging.asked, hanging.running) == (1, 0), "nobody listens to it any more"
+
+
+async def test_the_last_upstream_may_take_its_time() -> None:
+    goes_on = asyncio.Event()
+    slow = StreamingModel([TextDelta("at last"), Finished("stop")], goes_on=goes_on, waits_at=0)
+    client = Client(create_app({"m": [Upstream(model=slow, patience_seconds=0.001)]}))
+    asked = asyncio.create_task(client.ask())
+    await asyncio.sleep(0.05)
+    goes_on.set()
+    assert b"at last" in (await asked).body

@@ -50,7 +50,7 @@ from chogori.api.server.restoring import Digests, put_back
 from chogori.api.server.spans import Spans
 from chogori.api.server.upstreams import Member, Served
 from chogori.chat import Profile
-from chogori.errors import ChogoriError
+from chogori.errors import ChogoriError, StreamCut
 
 TOKENS_PER_BYTE = 0.3
 """A prompt's, as long as nobody counts: a little more than English prose, JSON included."""
@@ -58,6 +58,8 @@ PICTURE_TOKENS = 1024
 """What Moonshot bills for a picture of any size."""
 USUAL_TOKENS = 4096
 """What is held for a reply whose length was left open."""
+WHOLE = 10
+"""So many times longer a reply may take that comes whole."""
 _log = logging.getLogger("chogori.api.server")
 T = TypeVar("T")
 
@@ -185,9 +187,16 @@ class Chat:
     async def _first(self, served: Served, ask: Ask, one: Callable[[Member], Awaitable[T]]) -> T:
         """What the first upstream that answers has to say. Raises `Refused`."""
         refused = internal()
-        for member in served.order():
+        members = list(served.order())
+        for member in members:
+            patience = member.patience_seconds * (1 if ask.request.streams else WHOLE)
             try:
-                return await one(member)
+                async with asyncio.timeout(None if member is members[-1] else patience):
+                    return await one(member)
+            except TimeoutError:
+                late = StreamCut(f"no answer began within {patience:g} s", url="")
+                refused = refused_for(late, served.name)
+                self._failed(member, late)
             except Refused as full:
                 if full.status == 400:
                     raise

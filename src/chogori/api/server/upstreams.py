@@ -34,6 +34,10 @@ class Upstream:
     not in this process."""
     waiting: int = 64
     """Requests that may wait for one of those places."""
+    patience_seconds: float = 60.0
+    """How long a stream may take to begin, its wait in line included, before another upstream is
+    asked; ten times that for a reply that comes whole. Where there is no other, as long as it
+    takes."""
 
 
 class Member:
@@ -47,6 +51,7 @@ class Member:
         width = upstream.width
         if width is None and isinstance(upstream.model, HasSlots):
             width = upstream.model.slots
+        self.patience_seconds = upstream.patience_seconds
         self.turns = Turns(width, waiting=upstream.waiting)
         self.credit = 0.0
         self._clock = clock
