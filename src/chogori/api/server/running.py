@@ -6,6 +6,7 @@ A stop is graceful: no new connections, and what runs may end within `grace_seco
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from chogori.errors import ConfigError
 
 GRACE_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 HEAD_SECONDS = 15.0
 """How long the head of a request may take."""
 
@@ -32,7 +34,15 @@ async def run(
     installed."""
     with _listen(host, port) as listening:
         server = _server(app, grace_seconds, lambda: on_start(_url(listening)))
-        await server.serve(sockets=[listening])
+        # Uvicorn's own way would raise the signal again at the end, and so cut off whoever called.
+        loop = asyncio.get_running_loop()
+        for number in _STOPS:
+            loop.add_signal_handler(number, server.handle_exit, number, None)
+        try:
+            await server.serve_quietly([listening])
+        finally:
+            for number in _STOPS:
+                loop.remove_signal_handler(number)
 
 
 @asynccontextmanager
