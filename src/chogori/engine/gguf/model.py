@@ -93,7 +93,7 @@ class GgufModel:
         stop = StopText(options.stop if tools and not form.answers_json else ())
         pieces = draft.guarded(
             llama.complete(request),
-            _guard(llama, form, options),
+            _guard(llama, form, tools, options),
             request["max_tokens"],
             llama.context_tokens,
         )
@@ -291,10 +291,11 @@ def _has_shell(tools: Sequence[ToolSpec], options: Options, form: Form) -> bool:
     return not form.answers_json or bool(permitted(tools, options))
 
 
-def _guard(llama: Llama, form: Form, options: Options) -> Guard | None:
-    """What ends a reply that is held to a form. Where nobody set a limit a call that does not come
-    to an end is no call (docs/decisions/0003)."""
-    if form.grammar is None or not (options.max_tokens or form.answers_json):
+def _guard(llama: Llama, form: Form, tools: Sequence[ToolSpec], options: Options) -> Guard | None:
+    """What ends a reply that is held to a form. Beside tools that run code, and where nobody set a
+    limit, a call that does not come to an end is no call (docs/decisions/0003)."""
+    runs_code = any(code_form(spec) is not None for spec in tools)
+    if form.grammar is None or (runs_code and not options.max_tokens and not form.answers_json):
         return None
 
     async def count(text: str) -> int:

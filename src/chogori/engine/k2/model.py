@@ -21,6 +21,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from chogori.engine.k2.generation import Engine
 from chogori.engine.k2.sampler import Drawn, Sampling, checked
 from chogori.engine.k2.told import prompt_told, weights_of
 from chogori.engine.stopping import StopText
-from chogori.errors import CheckpointError, ChogoriError, ConfigError, ModelUnavailable
+from chogori.errors import CheckpointError, ChogoriError, ModelUnavailable, RequestError
 from chogori.model import K2, load
 from chogori.quant import build_kernel, linears_of
 
@@ -75,6 +76,7 @@ class K2Model:
         self._memory_bytes = memory_bytes
         self._loaded: _Loaded | None = None
         self._turn = asyncio.Lock()
+        self._active = 0
 
     async def stream(
         self,
@@ -84,7 +86,7 @@ class K2Model:
     ) -> AsyncIterator[Delta]:
         sampling = self._sampling(options)
         tools = _shown(tools, options)
-        async with self._turn:
+        async with self._counted(), self._turn:
             loaded = await self._load()
             prompt = loaded.prompts.prompt(
                 conversation, tools, thinking=options.thinking is not False, prefill=options.prefill
@@ -113,6 +115,34 @@ class K2Model:
     def weights(self) -> str:
         """Which weights answer."""
         return weights_of(self._description.folder)
+
+    def check(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> None:
+        """As `ChecksRequests` has it."""
+        self._sampling(options)
+        _shown(tools, options)
+
+    @property
+    def slots(self) -> int:
+        """As `HasSlots` has it."""
+        return 1
+
+    @property
+    def active(self) -> int:
+        """As `HasSlots` has it."""
+        return self._active
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncGenerator[None]:
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
 
     async def count(self, conversation: Conversation, tools: Sequence[ToolSpec] = ()) -> int:
         loaded = await self._load()
@@ -169,7 +199,7 @@ class K2Model:
             logprobs=options.logprobs,
         )
         if wrong := checked(sampling):
-            raise ConfigError("; ".join(wrong))
+            raise RequestError("; ".join(wrong))
         return sampling
 
 
@@ -257,13 +287,14 @@ class _Reply:
 
 
 def _shown(tools: Sequence[ToolSpec], options: Options) -> Sequence[ToolSpec]:
-    """The tools that the model is told of. Raises `ConfigError` for what it cannot be held to."""
+    """The tools that the model is told of. Raises `RequestError` for what it cannot be held to."""
     if options.tool_choice == "none":
         return ()
     if options.tool_choice != "auto" or options.response_format is not None:
-        raise ConfigError(
+        raise RequestError(
             "this engine does not hold a reply to a form: tool_choice can be 'auto' or 'none', and "
-            "response_format must be left out; a gguf: model or an endpoint can be held to both"
+            "response_format must be left out; a gguf: model or an endpoint can be held to both",
+            param="tool_choice" if options.response_format is None else "response_format",
         )
     return tools
 
