@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chogori.chat import (
@@ -92,6 +92,7 @@ async def ended(pieces: list[str], room: int, context: int) -> tuple[str, Draft]
     return "".join([piece async for piece in told]), draft
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 400), st.integers(1, 9), st.integers(0, 30), st.sampled_from([60, 10_000]))
 def test_whatever_room_there_is_the_reply_is_whole_and_fits_or_runs_out(
     room: int, step: int, seed: int, context: int
