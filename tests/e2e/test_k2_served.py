@@ -1,0 +1,64 @@
+"""Our own engine behind the API: what it can do comes through, what it cannot is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from chogori.presets.load import load
+from served import Served, served
+
+TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+FORM: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+PICTURE: Any = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served({"k2": load("k2:nano")}, tmp_path_factory.mktemp("k2")) as one:
+        yield one
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[OpenAI]:
+    with OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as one:
+        yield one
+
+
+def test_it_answers_whole_and_as_a_stream_and_the_same(client: OpenAI) -> None:
+    asked: Any = {"model": "k2", "messages": HELLO, "max_tokens": 5, "seed": 1}
+    whole = client.chat.completions.create(**asked)
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 5
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    extras = [chunk.choices[0].delta.model_extra or {} for chunk in chunks if chunk.choices]
+    reasoning = "".join(extra.get("reasoning_content") or "" for extra in extras)
+    assert reasoning == (whole.choices[0].message.model_extra or {})["reasoning_content"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"response_format": FORM},
+        {"tools": [TOOL], "tool_choice": "required"},
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "look"}}},
+        {"messages": [{"role": "user", "content": PICTURE}]},
+    ],
+    ids=["form", "required", "named", "picture"],
+)
+def test_what_it_cannot_do_is_refused(client: OpenAI, more: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"model": "k2", "messages": HELLO, "max_tokens": 5} | more
+    with pytest.raises(openai.BadRequestError, match=r"hold a reply to a form|no eyes"):
+        client.chat.completions.create(**fields)
+
+
+def test_tools_that_may_be_called_are_taken(client: OpenAI) -> None:
+    reply = client.chat.completions.create(
+        model="k2", messages=HELLO, max_tokens=5, tools=[TOOL], tool_choice="auto"
+    )
+    assert reply.choices[0].finish_reason in ("length", "stop", "tool_calls")
