@@ -33,18 +33,16 @@ class Decided:
     funds: dict[str, Funds]
 
 
-def version(tx: Transaction) -> int:
-    """How often anything was changed."""
-    [(count,)] = tx.execute("select version from service")
-    return count
-
-
-def read(tx: Transaction, after: int) -> Decided:
-    """What was decided, with the keys that were changed after a version."""
+def read(tx: Transaction, after: int) -> Decided | None:
+    """What was decided, with the keys that were changed after a version; None where that is the
+    newest."""
+    [(version,)] = tx.execute("select version from service")
+    if version == after:
+        return None
     rows = tx.execute("select id, prepaid from organisations")
     prepaid = {organisation: bool(is_prepaid) for organisation, is_prepaid in rows}
     return Decided(
-        version=version(tx),
+        version=version,
         keys=keys.every(tx, after),
         limits=limits.read(tx),
         prices=prices.read(tx),

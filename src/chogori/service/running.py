@@ -106,11 +106,12 @@ class _Watch:
 
     async def look(self) -> None:
         """Take in what was changed since the last look."""
-        known = self._rules.version
-        if await self._store.read(rules.version) == known:
-            return
-        # In its turn among the writes: so no balance is older than a bill that is told already.
-        self._rules.take(await self._store.write(lambda tx: rules.read(tx, known), synced=False))
+        # In its turn among the writes: so no balance is older than a bill that is told already, and
+        # nobody who reads for long is waited for.
+        read = partial(rules.read, after=self._rules.version)
+        decided = await self._store.write(read, synced=False)
+        if decided is not None:
+            self._rules.take(decided)
 
     async def run(self) -> None:
         """Look, renew and forget, until it is cancelled."""
