@@ -14,6 +14,7 @@ from chogori.agent.claims import Evidence
 from chogori.agent.context import Context
 from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
 from chogori.agent.loop import REFUSED, Approval, Leg
+from chogori.agent.request import tools_digest
 from chogori.agent.run import Begin, Continue, Run, Standing, Start
 from chogori.agent.toolset import Toolset
 from chogori.agent.verbs import Verbs
@@ -67,10 +68,12 @@ class Agent(Verbs):
     def describe(self) -> dict[str, Any]:
         return {
             "model": self.model.profile.spec,
+            "profile": asdict(self.model.profile),
             "tools": [
                 {**asdict(tool.spec), "effect": tool.effect, "path": tool.path}
                 for tool in self.tools
             ],
+            "tools_hash": tools_digest(tuple(tool.spec for tool in self.tools)).hex(),
             "instructions": self.instructions,
             "budget": asdict(self.budget),
             "options": asdict(self.options),

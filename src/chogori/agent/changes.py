@@ -8,7 +8,8 @@ from typing import Any
 from chogori.agent.journal import dump, load
 
 _NAMED = ("instructions", "options", "approval", "guards", "context")
-"""What is compared as a whole. A budget may change: whoever resumes may give more."""
+"""What is compared as a whole. A budget may change: whoever resumes may give more. So may what is
+known of the model, which an endpoint teaches; what that changes in a request shows there."""
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

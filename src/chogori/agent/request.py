@@ -79,7 +79,7 @@ def request_of(
     """What `model` is about to be asked."""
     digests = conversation.folded("chogori.agent.request", _digest_upto)
     said = digests[-1] if digests else b""
-    whole = hashlib.sha256(said + _tools_digest(tuple(tools)) + _options_digest(options))
+    whole = hashlib.sha256(said + tools_digest(tuple(tools)) + _options_digest(options))
     # Asked by name: to ask for the protocol takes longer than all the rest.
     fingerprint = getattr(model, "fingerprint", None)
     wire = fingerprint(conversation, tools, options) if fingerprint else ""
@@ -132,7 +132,8 @@ def _digest_of_options(options: _ById) -> bytes:
     return hashlib.sha256(dump(asdict(options.value))).digest()
 
 
-def _tools_digest(tools: tuple[ToolSpec, ...]) -> bytes:
+def tools_digest(tools: tuple[ToolSpec, ...]) -> bytes:
+    """Of what a model is told of its tools, in their order."""
     return hashlib.sha256(b"".join(_spec_digest(_ById(spec)) for spec in tools)).digest()
 
 
