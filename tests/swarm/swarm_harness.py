@@ -58,7 +58,7 @@ def position(conversation: Conversation) -> int:
 
 
 def is_orchestrator(conversation: Conversation) -> bool:
-    return "You lead a team" in conversation[0].text
+    return conversation[0].text.startswith(("Lead.", "You lead"))
 
 
 def task_of(conversation: Conversation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from swarm_harness import (
@@ -192,8 +193,10 @@ async def test_a_swarm_has_no_more_tasks_than_it_may_have() -> None:
     assert all("has had its 3 tasks" in text for text in told[3:])
 
 
-@pytest.mark.parametrize("more", [{"width": 301}, {"most": 301}, {"budget": Budget(calls=4_001)}])
-def test_limits_that_no_swarm_has_are_refused(more: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "more", [{"width": 301}, {"most": 301}, {"depth": 3}, {"budget": Budget(calls=4_001)}]
+)
+def test_limits_that_no_swarm_has_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"a swarm.s .* is from 1 to"):
         swarm(scripted([], works(lambda _: 0)), **more)
 

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from swarm_harness import (
     RUN,
+    Worker,
     World,
     answered,
     assign,
     create,
+    is_orchestrator,
     journals,
+    results,
     scratch_store,
     scripted,
     swarm,
@@ -22,6 +25,7 @@ from swarm_harness import (
 
 from chogori.agent import kept
 from chogori.agent.journal import Entry
+from chogori.chat import Message, ToolCall, assistant
 from chogori.swarm.record import tree
 from chogori.swarm.steps import critical_steps
 
@@ -94,3 +98,43 @@ async def test_the_report_counts_tokens_of_all_and_so_does_the_answer() -> None:
     ]
     assert answer.usage.prompt == sum(usage["prompt"] for usage in usages)
     assert answer.report["tokens"] == answer.usage.prompt + answer.usage.completion
+
+
+def leads(stages: dict[str, list[list[ToolCall]]], calls: int) -> Worker:
+    """Subagents of whom some lead others."""
+    plain = works(lambda _: calls)
+
+    def reply(task: str, at: int) -> Message | str:
+        if task in stages and at < len(stages[task]):
+            return assistant(calls=stages[task][at])
+        return f"did {task}" if task in stages else plain(task, at)
+
+    return reply
+
+
+async def test_a_subagent_that_leads_others_counts_with_its_own_critical_steps() -> None:
+    world = World()
+    below = {"wide": [[create("x")], [assign("p", "x"), assign("q", "x")]]}
+    model = scripted([[create()], [assign("wide"), assign("plain")]], leads(below, 3))
+    async with scratch_store() as store:
+        whole = swarm(model, world.tools(), store=store, depth=2)
+        answer = await answered(whole.stream("Go.", run_id=RUN))
+        node = await tree(store, RUN)
+    assert results(answer) == ["did wide", "did plain"]
+    assert sorted(world.deeds) == sorted(f"{t}/{n}" for t in ("plain", "p", "q") for n in range(3))
+    # Three of the orchestrator; in its second stage three of "wide", and four below its second.
+    assert answer.report["critical_steps"] == node.critical_steps() == 3 + 3 + 4
+    assert answer.report["steps"] == node.all_steps == 3 + 3 + 3 * 4
+    assert answer.report["calls"] == 9 + 3, "how one leads others is a call of a subagent's"
+    deepest = [each for each in node.all_below if not each.below and each.name == "x"]
+    assert [each.run_id.count("-") for each in deepest] == [3, 3]
+
+
+async def test_no_subagent_leads_others_unless_that_is_allowed() -> None:
+    below = {"wide": [[assign("p")]]}
+    model = scripted([[create()], [assign("wide")]], leads(below, 0))
+    answer = await swarm(model).run("Go.")
+    [asked] = [it for it in model.asked if it.conversation[-1].name == "assign_task"
+               and not is_orchestrator(it.conversation)]  # fmt: skip
+    assert "there is no tool 'assign_task'" in asked.conversation[-1].text
+    assert results(answer) == ["did wide"]

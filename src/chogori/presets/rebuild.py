@@ -140,6 +140,7 @@ def _swarm(
         subagent_budget=Budget(**description["budget"]),
         roles=[_role(role) for role in told["roles"]],
         maps=told["maps"],
+        depth=told["depth"],
         shared_folder=told["shared_folder"],
         most=told["most"],
         note=told["note"],

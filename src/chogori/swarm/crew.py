@@ -10,25 +10,27 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from chogori.agent import Budget, kept
+from chogori.agent import Agent, Budget, kept
 from chogori.agent.journal import SUBAGENT
 from chogori.agent.run import Run
-from chogori.chat import Answer, Price, ToolFinished, Waiting
+from chogori.chat import Answer, Event, Price, ToolFinished, Waiting
 from chogori.errors import ChogoriError, EndpointError, ModelUnavailable
 from chogori.store import Transaction, inbox, logs
 from chogori.swarm.beside import Beside
 from chogori.swarm.executor import Assignment
 from chogori.swarm.folder import Folder
 from chogori.swarm.ledger import Lease, Ledger
+from chogori.swarm.scheduler import Turnstile
 from chogori.swarm.shared import Results
 from chogori.swarm.steps import Outcome
 from chogori.swarm.stragglers import Stragglers
-from chogori.swarm.subagent import Subagent
+from chogori.swarm.subagent import Leads, Subagent
 from chogori.swarm.task import Progress, Task
 
 if TYPE_CHECKING:
@@ -51,17 +53,23 @@ class Halted(ChogoriError):
 class Crew:
     """See the module's docstring."""
 
-    def __init__(self, swarm: Swarm, run: Run, beside: Beside) -> None:
+    def __init__(self, swarm: Swarm, run: Run, beside: Beside, above: Crew | None = None) -> None:
+        """`above` is that of the swarm, where this one is led by a subagent of it."""
         self.swarm = swarm
         self.run = run
         self.beside = beside
-        self.results = Results()
+        self.leads: Callable[[Run, Agent, Progress], Leads] | None = None
+        """The team that a subagent leads itself, where it may."""
+        self.results = above.results if above else Results()
         self.folder = Folder(swarm.kept_in, run.id) if swarm.has_folder else None
+        if above is not None:
+            self.folder = above.folder
         self.settled: dict[str, Lease] = {}
         """The leases of runs that came to some end, by run."""
         self.closed: Counter[str] = Counter()
         """How many of these were closed here, and the orchestrator does not know yet."""
-        self._turnstile = swarm.turnstile()
+        # A subagent waits for those below it: they cannot wait for its turn. There are few.
+        self._turnstile = swarm.turnstile() if above is None else Turnstile(swarm.most)
         self._stragglers = Stragglers(swarm.patience_seconds)
         self._recalled = asyncio.Lock()
         self._knows = not run.past
@@ -169,12 +177,16 @@ class Crew:
 
     async def once(self, task: Task, assignment: Assignment) -> Answer:
         """One run of it, from where it stands to its answer. Raises whatever ends it."""
-        async with aclosing(self.swarm.executor.stream(assignment)) as events:
-            async for event in events:
-                self.beside.tell(assignment.run_id, task.role.name, event)
+        events = self.swarm.executor.stream(assignment)
+        async with aclosing(_until_halted(events)) as told:
+            async for event in told:
+                if not isinstance(event, Halted):
+                    self.beside.tell(assignment.run_id, task.role.name, event)
                 if isinstance(event, Answer):
                     return event
-                if isinstance(event, Waiting) and event.reason == "person":
+                if isinstance(event, Halted) or (
+                    isinstance(event, Waiting) and event.reason == "person"
+                ):
                     self._paused += 1
                     self._end_if_all_are_paused()
                     await asyncio.Event().wait()  # until the run is let go
@@ -193,8 +205,13 @@ class Crew:
             stage=task.stage,
             limits=progress.lease.limits,
             note=progress.note,
+            leads=self._lead(progress),
             tools=[*self.results.share(agent.tools), *own],
         )
+
+    def _lead(self, progress: Progress) -> Callable[[Run, Agent], Leads] | None:
+        leads = self.leads
+        return None if leads is None else lambda run, agent: leads(run, agent, progress)
 
     def _cap(self) -> Budget:
         """What one subagent may have at most: its time ends before that of the whole."""
@@ -222,6 +239,16 @@ class Crew:
                     inbox.post(tx, id, message.body)
 
         await store.write(work)
+
+
+async def _until_halted(events: AsyncGenerator[Event]) -> AsyncGenerator[Event | Halted]:
+    """`events`; that all below it are paused is the last thing that is told."""
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield event
+        except Halted as halted:
+            yield halted
 
 
 class Race:

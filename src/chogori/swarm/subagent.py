@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from chogori.agent import Agent, Budget
 from chogori.agent.journal import SUBAGENT
@@ -17,6 +17,18 @@ from chogori.agent.run import Run, Start
 from chogori.agent.verbs import Verbs
 from chogori.chat import Event, StepStarted, Tool
 from chogori.store import Store
+
+
+class Leads(Protocol):
+    """What somebody has who leads others: `Team`."""
+
+    def begin(self, start: Start) -> Agent:
+        """A leg begins: the agent that leads it."""
+        ...
+
+    def told(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        """What is told of a leg: the events of the agent, and those of its subagents."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,8 @@ class Subagent(Verbs):
     """What it may use up at any time; None: the budget of `agent`."""
     note: Callable[[Event], None] | None = None
     """Is told all that happens, also when the run is driven again."""
+    leads: Callable[[Run, Agent], Leads] | None = None
+    """Where it may have subagents of its own: the team that it leads in a run."""
     tools: Sequence[Tool] | None = None
     """In the place of the agent's own: the same, shared with others, and the team's."""
 
@@ -51,9 +65,13 @@ class Subagent(Verbs):
         run.lease = self.limits
         stage: int = await run.branch(branch).noted("stage", self._stage)
         agent = self.agent if self.tools is None else replace(self.agent, tools=self.tools)
+        if self.leads is not None:
+            run.held = run.held or self.leads(run, agent)
+            agent = run.held.begin(start)
         events = cast(AsyncGenerator[Event], agent.drive(start, run, branch))
-        async with aclosing(events):
-            async for event in events:
+        told = events if self.leads is None else run.held.told(events)
+        async with aclosing(events), aclosing(told):
+            async for event in told:
                 if isinstance(event, StepStarted):
                     event = replace(event, role="subagent", stage=stage)
                 if self.note is not None:

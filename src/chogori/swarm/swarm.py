@@ -57,6 +57,8 @@ class Swarm(Verbs):
     """Agents that need not be created."""
     maps: bool = False
     """Whether the orchestrator has a third tool: one task for each of many items, as a table."""
+    depth: int = 1
+    """2: subagents may have subagents of their own, in this process."""
     shared_folder: bool | None = None
     """Whether subagents can append to a folder that all read; None: unless the model is small."""
     most: int = SUBAGENTS
@@ -79,6 +81,7 @@ class Swarm(Verbs):
         for what, value, most in (
             ("width", self.width, SUBAGENTS),
             ("most", self.most, SUBAGENTS),
+            ("depth", self.depth, 2),
             ("calls", self.orchestrator.budget.calls or CALLS, CALLS),
         ):
             if not 1 <= value <= most:
@@ -140,6 +143,7 @@ class Swarm(Verbs):
                 "width": self.width,
                 "roles": [asdict(role) for role in self.roles],
                 "maps": self.maps,
+                "depth": self.depth,
                 "shared_folder": self.has_folder,
                 "most": self.most,
                 "note": self.note,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from chogori.chat import Answer, Event, ReplyFinished, StepStarted, ToolFinished
 from chogori.swarm.ledger import Lease
 from chogori.swarm.roles import Role
-from chogori.swarm.steps import Outcome
+from chogori.swarm.steps import Outcome, Tally
 
 FOUND_CHARS = 4_000
 """So much of what an unfinished subagent had found is told."""
@@ -30,8 +30,8 @@ class Progress:
     text: str = ""
     """What the subagent said last."""
     results: deque[ToolFinished] = field(default_factory=lambda: deque(maxlen=RESULTS))
-    critical: int = 0
-    """Steps of its own subagents, side by side."""
+    tally: Tally | None = None
+    """Of its own subagents, where it has some."""
     heard: float = field(default_factory=time.monotonic)
     """When something last happened."""
     longest: float = 0.0
@@ -56,7 +56,7 @@ class Progress:
     def again(self) -> None:
         """The run is driven again, and its past is told again."""
         self.lease.again()
-        self.steps = self.critical = 0
+        self.steps, self.tally = 0, None
 
     @property
     def found(self) -> str:
@@ -105,14 +105,20 @@ class Task:
         spent = progress.lease.since_credit()
         for other in also:
             spent |= {name: spent[name] + more for name, more in other.lease.since_credit().items()}
+        below = progress.tally.all if progress.tally else []
+        for each in below:
+            spent["calls"] += each.calls
+            spent["usage"] += each.usage
+            spent["dollars"] += each.dollars
+        critical = progress.tally.critical_steps - progress.tally.stages if progress.tally else 0
         return Outcome(
             run_id=self.run_id,
             name=self.role.name,
             stage=self.stage,
             ended=ended,
             why=why,
-            steps=progress.steps,
-            critical=progress.steps + progress.critical,
+            steps=progress.steps + sum(each.steps for each in below),
+            critical=progress.steps + critical,
             waited=round(self.waited, 3),
             **spent,
         )

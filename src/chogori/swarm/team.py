@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chogori.agent import Agent
@@ -33,7 +33,7 @@ from chogori.swarm.roles import ORCHESTRATOR, Role, listed
 from chogori.swarm.scheduler import critical_paths
 from chogori.swarm.steps import Outcome, Tally
 from chogori.swarm.table import Table, Wide
-from chogori.swarm.task import INCOMPLETE, Task
+from chogori.swarm.task import INCOMPLETE, Progress, Task
 from chogori.swarm.tools import ASSIGN, CREATE, DIRECTING, MAP, directing_tools, parsed
 
 if TYPE_CHECKING:
@@ -42,31 +42,53 @@ if TYPE_CHECKING:
 GO_ON = "Go on with your task from where you stopped."
 
 
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What a subagent has from the team that it works in, for the one that it leads."""
+
+    crew: Crew
+    progress: Progress
+    assigned: set[str]
+    """Tasks of the whole swarm."""
+
+
 class Team:
     """See the module's docstring."""
 
-    def __init__(self, swarm: Swarm, run: Run) -> None:
+    def __init__(self, swarm: Swarm, run: Run, above: Above | None = None) -> None:
+        """`above` is what a subagent has who leads this team itself."""
+        self._above = above
         self.swarm = swarm
         self.run = run
         self.stage = 0
         self.table = Table()
         """Of the last map."""
         self.beside = Beside(is_watched=swarm.is_watched)
-        self.crew = Crew(swarm, run, self.beside)
+        self.crew = Crew(swarm, run, self.beside, above.crew if above else None)
         self._ready = {role.name: role for role in swarm.roles}
         self._created: dict[str, Role] = {}
-        self._assigned: set[str] = set()
+        self._assigned: set[str] = above.assigned if above else set()
         self._unfinished: dict[tuple[str, str], tuple[str, bool]] = {}
         """The run of a task that did not come to its own end, and whether it has landed."""
+        self.crew.leads = self._led if swarm.depth > 1 else None
         self._open()
+
+    def _led(self, run: Run, agent: Agent, progress: Progress) -> Team:
+        """The team that a subagent leads itself."""
+        above = Above(self.crew, progress, self._assigned)
+        return Team(replace(self.swarm, orchestrator=agent, depth=1), run, above)
 
     def _open(self) -> None:
         """A new budget: a turn of a person begins."""
-        budget = self.swarm.budget
-        self.ledger = Ledger(budget, shares=self.swarm.width)
-        price = self.swarm.orchestrator.model.profile.price
-        self.purse = Purse(self.ledger, budget, price, team=DIRECTING)
         self.tally = Tally()
+        if self._above is not None:
+            self.ledger = self._above.progress.lease.ledger
+            self.purse: Lease = self._above.progress.lease
+            self._above.progress.tally = self.tally
+            return
+        budget, price = self.swarm.budget, self.swarm.orchestrator.model.profile.price
+        self.ledger = Ledger(budget, shares=self.swarm.width)
+        self.purse = Purse(self.ledger, budget, price, team=DIRECTING)
 
     def begin(self, start: Start) -> Agent:
         """A leg begins: the agent that leads it."""
@@ -74,12 +96,14 @@ class Team:
             self._open()
         self.run.lease = self.purse.limits
         lead, told = self.swarm.orchestrator, ORCHESTRATOR + listed(list(self._ready.values()))
+        # A subagent's tools are shared already.
+        tools = lead.tools if self._above else self.crew.results.share(lead.tools)
         directing = directing_tools(self, maps=self.swarm.maps)
         return replace(
             lead,
-            tools=[*self.crew.results.share(lead.tools), *directing],
+            tools=[*tools, *directing],
             instructions=f"{lead.instructions}\n\n{told}".strip(),
-            budget=self.swarm.budget,
+            budget=lead.budget if self._above else self.swarm.budget,
             guards=[*lead.guards, lambda: Remaining(self)],
         )
 
@@ -95,7 +119,8 @@ class Team:
 
     def _note(self, event: Event) -> Event:
         """Something happened in the orchestrator's run; how it is told."""
-        self.purse.note(event)
+        if self._above is None:  # else the subagent who leads notes it
+            self.purse.note(event)
         match event:
             case StepStarted():
                 self.stage += 1
@@ -162,6 +187,8 @@ class Team:
         report = self.tally.report(
             usage=event.usage, calls=self.purse.calls, dollars=dollars, seconds=event.seconds
         )
+        if self._above is not None:  # whoever is above adds it up
+            return replace(event, report=report.told())
         usage = sum((it.usage for it in self.tally.all), event.usage)
         has_price = self.purse.price is not None or self.crew.price is not None
         total = report.dollars if has_price else None
