@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ from chogori.swarm.record import tree
 from letters_data import Letter, make_letters
 
 WANTED = 0.9
-PLAIN = Options(temperature=0.0, stream=False)
+PLAIN = Options(temperature=0.0, stream=False, max_tokens=400)
+ROW_TOKENS = 48
+"""What a row of the single agent's table may take: a small model may not know when to end."""
 READER = "You read letters. You copy names and amounts exactly as they are written."
 TEMPLATE = (
     "A letter:\n\n{item}\n\nWhich company wrote this letter (not the one it is written to), and "
@@ -97,7 +99,8 @@ async def by_swarm(model: ChatModel, letters: Sequence[Letter], store: Store) ->
 async def by_one_agent(model: ChatModel, letters: Sequence[Letter], store: Store) -> Read:
     """One that is given all letters at once."""
     listed = "\n\n".join(f"--- Letter {n}\n{letter.text}" for n, letter in enumerate(letters, 1))
-    agent = Agent(model, instructions=READER, options=PLAIN, store=store)
+    options = replace(PLAIN, max_tokens=ROW_TOKENS * len(letters) + 100)
+    agent = Agent(model, instructions=READER, options=options, store=store)
     began = time.perf_counter()
     answer = await agent.run(TABLE.format(count=len(letters), letters=listed), run_id="one")
     told = f"{answer.steps} steps, {answer.usage.prompt:,} tokens read"
