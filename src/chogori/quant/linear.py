@@ -25,8 +25,10 @@ from torch.nn import functional
 from chogori.quant.int4 import Int4Weight, dequantize, unpack
 from chogori.quant.kernel import Kernel
 
-FEW_TOKENS = 16
-"""Up to here the codes are decoded for each product; `make bench-k2` measures the crossing."""
+FEW_TOKENS = 40
+"""Up to here the kernel decodes codes for each product; `make bench-k2` measures the crossing."""
+FEW_PACKED_TOKENS = 16
+"""Up to here torch's own INT4 product does."""
 FEW_PLAIN_TOKENS = 4
 """Up to here bfloat16 goes through the kernel, whose rows four tokens share."""
 
@@ -129,7 +131,7 @@ def _product(x_TC: Tensor, matrix: Matrix) -> Tensor:
     match matrix:
         case Tensor():
             return functional.linear(x_TC, matrix)
-        case PackedInt4() if x_TC.dtype == torch.bfloat16 and len(x_TC) <= FEW_TOKENS:
+        case PackedInt4() if x_TC.dtype == torch.bfloat16 and len(x_TC) <= FEW_PACKED_TOKENS:
             return torch.ops.aten._weight_int4pack_mm_for_cpu(
                 x_TC, matrix.packed, matrix.published.group_size, matrix.scale_and_zero_GR2
             )
