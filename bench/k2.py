@@ -288,11 +288,19 @@ def _decode_in(
     prefills = {"ours": prefill, **{name: peer[0] for name, peer in peers.items()}}
     rounds = max(3, rounds // 3)
     with torch.inference_mode():
-        said, read = medians(replies, rounds), medians(prefills, rounds)
+        said = medians(_in_the_running(replies), rounds)
+        read = medians(_in_the_running(prefills), rounds)
     return [
         _against_peer(whats[0], said, REPLY_TOKENS, WANTED_DECODE),
         _against_peer(whats[1], read, PROMPT_TOKENS, WANTED_PREFILL),
     ]
+
+
+def _in_the_running(ways: Mapping[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+    """Ours, and the ways of the peer that took at most three times its best, tried once."""
+    tried = medians({name: way for name, way in ways.items() if name != "ours"}, 1)
+    limit = 3 * min(tried.values())
+    return {name: way for name, way in ways.items() if tried.get(name, 0.0) <= limit}
 
 
 def _peer(
