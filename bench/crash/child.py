@@ -97,18 +97,18 @@ class WatchedStore:
         self._store = store
         self._boundary = boundary
 
-    def submit(self, work: Work[Any]) -> asyncio.Future[Any]:
+    def submit(self, work: Work[Any], *, synced: bool = True) -> asyncio.Future[Any]:
         def watched(tx: Any) -> Any:
             self._boundary("writing")
             return work(tx)
 
         self._boundary("submitted")
-        future = self._store.submit(watched)
+        future = self._store.submit(watched, synced=synced)
         future.add_done_callback(lambda _: self._boundary("durable"))
         return future
 
-    async def write(self, work: Work[Any]) -> Any:
-        return await self.submit(work)
+    async def write(self, work: Work[Any], *, synced: bool = True) -> Any:
+        return await self.submit(work, synced=synced)
 
     async def read(self, work: Work[Any]) -> Any:
         return await self._store.read(work)
