@@ -73,6 +73,8 @@ def test_the_arguments_of_a_tool_are_an_object_where_they_may_be_one(style: Styl
         ({"properties": {"a": {"$ref": "https://example.com/x"}}}, "$ref", "/properties/a"),
         ({"$ref": "#/$defs/none"}, "$ref", ""),
         ({"$ref": "#"}, "$ref", ""),
+        ({"anyOf": [{"type": "null"}, {"$ref": "#"}]}, "$ref", ""),
+        ({"allOf": [{"type": "null"}, {"$ref": "#"}]}, "$ref", ""),
         ({"items": {"$dynamicRef": "#x"}}, "$dynamicRef", "/items"),
         ({"type": "string", "pattern": r"^(a)\1$"}, "pattern", ""),
         ({"type": "string", "pattern": r"\bword\b"}, "pattern", ""),

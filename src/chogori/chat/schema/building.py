@@ -83,6 +83,9 @@ class Builder:
         while self._waiting:
             together = self._waiting.pop()
             self.rules[self._names[together]] = self._options(together)
+        for together, name in self._names.items():
+            if self._comes_round(name):
+                raise SchemaError("it refers to itself alone", keyword="$ref", path=min(together))
         return start
 
     def use(self, paths: Iterable[str]) -> Use:
@@ -164,6 +167,20 @@ class Builder:
                 values = [v for t in types for v in ((None,) if t == "null" else (False, True))]
             found.update(dict.fromkeys(map(dumps, values)))
         return [literal(value) for value in found]
+
+    def _comes_round(self, name: str) -> bool:
+        """Whether a rule leads to itself with nothing between; no validator comes to an end."""
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            for option in self.rules[waiting.pop()]:
+                if len(option) == 1 and isinstance(option[0], Use):
+                    if option[0].name == name:
+                        return True
+                    if option[0].name not in seen:
+                        seen.add(option[0].name)
+                        waiting.append(option[0].name)
+        return False
 
     def _options(self, together: frozenset[str]) -> list[Option]:
         if (choice := self.facets.lone_choice(together)) is not None:
