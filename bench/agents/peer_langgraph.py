@@ -15,6 +15,7 @@ from langchain.agents import create_agent  # pyright: ignore
 from langchain_core.tools import tool  # pyright: ignore
 from langchain_openai import ChatOpenAI  # pyright: ignore
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver  # pyright: ignore
+from pydantic import SecretStr
 
 
 @asynccontextmanager
@@ -24,8 +25,9 @@ async def opened(url: str, folder: Path | None, look: meter.Lookup) -> AsyncGene
         """Look up a key."""
         return await look(key)
 
+    key = SecretStr("none")
     model: Any = ChatOpenAI(
-        model=meter.MODEL, base_url=url, api_key="none", max_retries=0, use_responses_api=False
+        model=meter.MODEL, base_url=url, api_key=key, max_retries=0, use_responses_api=False
     )
     async with AsyncExitStack() as stack:
         saver: Any = None
