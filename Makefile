@@ -95,7 +95,7 @@ bench-k2-memory: setup  ## Run a checkpoint of 4 GB in a quarter of that; exits 
 	@$(BIN)/python bench/k2_memory.py
 
 bench-api: setup  ## What our server adds to a request, beside LiteLLM; exits 1 if a measure is missed.
-	@$(BIN)/python bench/api.py
+	@$(BIN)/python bench/api_overhead.py
 
 api-faults: setup  ## Break upstreams, clients and the server itself; exits 1 if a measure is missed.
 	@$(BIN)/python bench/api_faults.py

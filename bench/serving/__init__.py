@@ -1,1 +1,1 @@
-"""What `bench/api.py` and `bench/api_faults.py` are made of: processes, clients, books, checks."""
+"""What `api_overhead.py` and `api_faults.py` are made of: processes, clients, books, checks."""

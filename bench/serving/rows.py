@@ -1,4 +1,4 @@
-"""What `bench/api.py` and `bench/api_faults.py` measure, set against what is wanted of it."""
+"""What `api_overhead.py` and `api_faults.py` measure, set against what is wanted of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the server adds to a request, beside LiteLLM's proxy.
 
-    python bench/api.py [--quick] [--seconds 5] [--reps 3] [--idle-seconds 60]
+    python bench/api_overhead.py [--quick] [--seconds 5] [--reps 3] [--idle-seconds 60]
 
 An upstream that does not think, a client that only looks for ends, and between them one process of
 ours, with keys, limits, metering and the ledger on: every request is written to the database
