@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import FENCE, HOMES, MODELS
+from fence import FENCE, HOMES, MODELS
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "8.8.8.8"])

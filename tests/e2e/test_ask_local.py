@@ -11,7 +11,7 @@ import pytest
 
 from chogori.errors import ModelFileError
 from chogori.presets.models import KNOWN_MODELS, find_model
-from conftest import MODELS
+from fence import MODELS
 
 CHOGORI = Path(sys.executable).with_name("chogori")
 

@@ -10,7 +10,7 @@ import pytest
 
 from chogori.errors import ModelFileError
 from chogori.presets.models import KNOWN_MODELS, find_model
-from conftest import MODELS
+from fence import MODELS
 
 BENCH = Path(__file__).parent.parent.parent / "bench" / "hundred_files.py"
 

