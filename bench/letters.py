@@ -36,14 +36,17 @@ PLAIN = Options(temperature=0.0, stream=False, max_tokens=400)
 ROW_TOKENS = 48
 """What a row of the single agent's table may take: a small model may not know when to end."""
 READER = "You read letters. You copy names and amounts exactly as they are written."
+COLUMNS = ("written to", "written by", "amount to pay now")
+"""Who it is written to is asked first, or a small model takes them for the writer."""
 TEMPLATE = (
-    "A letter:\n\n{item}\n\nWhich company wrote this letter (not the one it is written to), and "
-    "what amount does it ask to be paid now?"
+    "A letter:\n\n{item}\n\nWhich company is this letter written to, which company wrote and "
+    "signed it, and what amount does it ask to be paid now?"
 )
 TABLE = (
-    "Here are {count} letters.\n\n{letters}\n\nFor each letter: which company wrote it (not the "
-    "one it is written to), and what amount does it ask to be paid now? Answer with one line for "
-    "each letter, all {count} of them, in the form: number | company | amount"
+    "Here are {count} letters.\n\n{letters}\n\nFor each letter: which company is it written to, "
+    "which company wrote and signed it, and what amount does it ask to be paid now? Answer with "
+    "one line for each letter, all {count} of them, in the form: "
+    "number | written to | written by | amount to pay now"
 )
 PLANNED = (
     "There are {count} letters, numbered from 1 to {count}; read_letter reads one. Find out for "
@@ -80,14 +83,14 @@ async def by_swarm(model: ChatModel, letters: Sequence[Letter], store: Store) ->
     table = await swarm.map(
         TEMPLATE,
         [letter.text for letter in letters],
-        columns=["company", "amount"],
+        columns=COLUMNS,
         agent="reader",
         system_prompt=READER,
         run_id="map",
     )
     seconds = time.perf_counter() - began
     rows = [
-        (number, str(row.values["company"]), str(row.values["amount"]))
+        (number, str(row.values[COLUMNS[1]]), str(row.values[COLUMNS[2]]))
         for number, row in enumerate(table.rows, 1)
     ]
     node = await tree(store, "map")
@@ -137,7 +140,7 @@ def rows_in(text: str) -> list[tuple[int, str, str]]:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         number = re.search(r"\d+", cells[0])
         if len(cells) >= 3 and number:
-            rows.append((int(number[0]), cells[1], cells[2]))
+            rows.append((int(number[0]), cells[-2], cells[-1]))
     return rows
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from letters import rows_in
+from letters import COLUMNS, rows_in
 from letters_data import make_letters
 
 BENCH = Path(__file__).parent.parent / "bench"
@@ -62,8 +62,8 @@ def test_rows_are_read_from_whatever_table_a_model_writes() -> None:
 
 def test_a_letter_that_comes_twice_or_never_is_seen(tmp_path: Path) -> None:
     letters = make_letters(1, 2)
-    rows = [{"company": one.company, "amount": one.cents / 100} for one in letters]
-    table = "\n".join(f"1 | {row['company']} | {row['amount']}" for row in rows)
+    rows = [dict(zip(COLUMNS, ("?", it.company, it.cents / 100), strict=True)) for it in letters]
+    table = "\n".join(f"1 | ? | {it.company} | {it.cents / 100}" for it in letters)
     script = tmp_path / "script.jsonl"
     replies = [
         {"content": json.dumps(rows[0]), "match": re.escape(letters[0].text) + ".*null"},
