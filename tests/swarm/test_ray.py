@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from ray import cloudpickle
 
 from chogori import Agent, tool
-from chogori.chat import Reply, ScriptedModel, ToolCall, assistant
+from chogori.agent import Budget
+from chogori.chat import Reply, ReplyFinished, ScriptedModel, ToolCall, Usage, assistant
 from chogori.errors import ChogoriError, LeaseHeld, StoreError, StreamCut
 from chogori.store import Record, Transaction, logs, open_store
 from chogori.swarm.ray.journal import JournalActor, RemoteStore
 from chogori.swarm.ray.slots import Slots
+from chogori.swarm.ray.worker import Account
 
 PROGRAM = Path(__file__).parents[2] / "bench" / "swarm" / "ray_node.py"
 
@@ -64,7 +66,7 @@ async def test_a_run_through_the_actor_is_kept_as_one_beside_the_store(tmp_path:
     told: list[list[str]] = []
     actor = JournalActor(str(tmp_path / "far"))
     async with open_store(tmp_path / "near") as near:
-        for store in (near, RemoteStore(Handle(actor), "r")):
+        for store in (near, RemoteStore(Handle(actor))):
             agent = Agent(model, tools=[look], store=store)
             assert (await agent.run("go", run_id="r")).text == "done"
             with pytest.raises(ChogoriError, match="there is a run r already"):
@@ -77,7 +79,7 @@ async def test_a_run_through_the_actor_is_kept_as_one_beside_the_store(tmp_path:
     assert told[0] == told[1]
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.booleans(), max_size=30))
 def test_works_are_done_in_order_and_one_that_fails_fails_alone(
     tmp_path_factory: pytest.TempPathFactory, fail: list[bool]
@@ -93,7 +95,7 @@ def test_works_are_done_in_order_and_one_that_fails_fails_alone(
 
     async def check() -> None:
         actor = JournalActor(str(tmp_path_factory.mktemp("store")))
-        store = RemoteStore(Handle(actor), "r")
+        store = RemoteStore(Handle(actor))
         await store.write(lambda tx: logs.create(tx, "log", "test"))
         works = [store.submit(work_of(n, fails=fails)) for n, fails in enumerate(fail)]
         done = await asyncio.gather(*works, return_exceptions=True)
@@ -115,23 +117,49 @@ async def test_whoever_loses_the_journal_is_told_and_waits_no_longer() -> None:
 
         read = write
 
-    store = RemoteStore(Handle(Dead()), "r")
+    store = RemoteStore(Handle(Dead()))
     with pytest.raises(StoreError, match="resume goes on from there"):
         await store.write(lambda tx: None)
     with pytest.raises(StoreError, match="resume goes on from there"):
         await store.read(lambda tx: None)
 
 
-async def test_a_subagent_hears_with_its_commit_what_it_may_use_up(tmp_path: Path) -> None:
-    heard: list[Any] = []
+async def test_a_subagent_waits_until_what_it_asked_for_is_accounted_for(tmp_path: Path) -> None:
     actor = JournalActor(str(tmp_path))
-    store = RemoteStore(Handle(actor), "r", heard.append)
-    await store.write(lambda tx: None)
-    await actor.allow("r", {"steps": 7})
-    await actor.allow("other", {"steps": 1})
-    await store.write(lambda tx: None)
-    assert heard == [{"steps": 7}]
-    await (await actor._store()).aclose()
+    await actor.begin("r")
+    waiting = asyncio.create_task(actor.allowed("r", 3))
+    await actor.allow("r", 2, {"calls": 1})
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await actor.allow("r", 3, {"calls": 2})
+    assert await waiting == {"calls": 2}
+    await actor.begin("r")
+    later = asyncio.create_task(actor.allowed("r", 1))
+    await asyncio.sleep(0)
+    assert not later.done(), "what was said to the one before does not hold"
+    later.cancel()
+
+
+async def test_replies_that_are_recorded_are_allowed_their_calls_and_new_ones_are_asked_for() -> (
+    None
+):
+    class Miser:
+        async def allowed(self, run_id: str, told: int) -> dict[str, Any]:
+            return {"calls": 3}
+
+    def reply(calls: int) -> ReplyFinished:
+        made = [ToolCall(f"c{n}", "look", "{}") for n in range(calls)]
+        return ReplyFinished(assistant(calls=made), Usage(), 0.0, 0.0, 0.0)
+
+    account = Account("r", Handle(Miser()), Budget(calls=1))
+    told: list[tuple[bytes, bool]] = []
+    account.note(reply(3))
+    assert account.limits().calls == 3
+    new = reply(2)
+    account.note(new)
+    await account.tell(new, told.append)
+    assert [is_news for _, is_news in told] == [False, True]
+    assert account.limits().calls == 3, "three of the five calls are allowed"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +178,7 @@ def test_an_error_is_the_same_in_another_process(error: ChogoriError) -> None:
 _steps = st.tuples(st.sampled_from(["take", "give back", "wait"]), st.integers(0, 5))
 
 
+@settings(deadline=None)
 @given(st.lists(_steps, max_size=60), st.integers(1, 3))
 def test_no_more_hold_slots_than_there_are_and_the_dead_hold_none(
     steps: list[tuple[str, int]], slots: int

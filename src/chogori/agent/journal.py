@@ -80,6 +80,14 @@ class Entry:
             raise RunDamaged(f"record {self.sequence} of the run {what}") from error
 
 
+@dataclass(slots=True)
+class _End:
+    """Where a log ends, as far as is known. For the works alone, which are done one after another;
+    one that is done in another process has a copy, which may be out of date."""
+
+    known: logs.End | None = None
+
+
 class Journal:
     """One run's, open for writing: whoever holds it drives the run. `close` it."""
 
@@ -103,8 +111,7 @@ class Journal:
         self._kind = kind
         self._now = now
         self._gathered: list[Record] = []
-        self._end: logs.End | None = None
-        """Where the log ends. Known to the works alone, which are done one after another."""
+        self._end = _End()
         self._owes = False
         """Whether anything but the beginning of a step is gathered."""
         self._written: asyncio.Future[list[inbox.Message]] | None = None
@@ -218,11 +225,13 @@ class Journal:
         acted_on = self._acted_on if self._acted_on > self._taken else 0
         self._taken = self._acted_on
 
+        end = self._end
+
         def work(tx: Transaction) -> list[inbox.Message]:
             if first == 0:
                 logs.create(tx, run_id, kind, parent)
-            appended = logs.append(tx, run_id, records, lease, self._end)
-            self._end = appended.end  # if this is undone, the next append finds out
+            appended = logs.append(tx, run_id, records, lease, end.known)
+            end.known = appended.end  # if this is undone, the next append finds out
             if appended.sequence != first:
                 raise StoreError(
                     f"records of the run {run_id} could not be written, so what follows them is "

@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
 from chogori.agent import Budget
-from chogori.chat import Answer, Event, Waiting
+from chogori.chat import Answer, Event, ReplyFinished, Waiting
 from chogori.chat.event_json import decode
 from chogori.chat.turns import behalf
 from chogori.errors import ChogoriError, ConfigError, LeaseHeld
@@ -124,7 +124,8 @@ class RayExecutor:
         task = self._ray.remote(perform).options(
             num_returns="streaming", max_retries=0, **self._options
         )
-        batches, is_over = task.remote(order, journal, slots), False
+        await journal.begin.remote(order.run_id)
+        batches, heard, is_over = task.remote(order, journal, slots), 0, False
         try:
             async for reference in batches:
                 batch = cast(Batch, await reference)
@@ -132,9 +133,10 @@ class RayExecutor:
                     is_over = True
                     raise batch.error
                 for line, is_news in batch.told:
-                    event = decode(orjson.loads(line))[1]
-                    if (limits := notes.note(event)) is not None:
-                        journal.allow.remote(order.run_id, asdict(limits))
+                    event, heard = decode(orjson.loads(line))[1], heard + 1
+                    notes.note(event)
+                    if is_news and isinstance(event, ReplyFinished):
+                        journal.allow.remote(order.run_id, heard, asdict(notes.limits))
                     if is_news:
                         is_over = isinstance(event, Answer | Waiting)
                         yield event
@@ -143,7 +145,6 @@ class RayExecutor:
         finally:
             if not is_over:
                 await self._stop(journal, order.run_id, batches)
-            journal.forget.remote(order.run_id)
 
     async def _stop(self, journal: Any, run_id: str, batches: Any) -> None:
         """Have the task stop where it is, and wait until it has let its run go."""
@@ -156,14 +157,13 @@ class RayExecutor:
             logger.debug("%s did not stop by itself", run_id)
 
     def _order(self, assignment: Assignment, subagent: Subagent) -> Order:
-        limits = subagent.limits() if subagent.limits else subagent.agent.budget
         return Order(
             run_id=assignment.run_id,
             parent=assignment.parent,
             prompt=assignment.prompt,
             description=subagent.describe(),
             stage=subagent.stage,
-            limits=asdict(limits),
+            limits=asdict(_Notes(subagent).limits),
             has_folder=len(subagent.tools or ()) > len(subagent.agent.tools),
             may_exist=assignment.may_exist,
             message=assignment.message,
@@ -190,33 +190,30 @@ class RayExecutor:
         return self._actors
 
 
-@dataclass(slots=True)
 class _Notes:
     """Passes on what a subagent tells; what it tells again after it was lost is passed on once."""
 
-    subagent: Subagent
-    told: Counter[str]
-    again: Counter[str]
-    limits: Budget | None = None
-
     def __init__(self, subagent: Subagent) -> None:
-        self.subagent, self.limits = subagent, None
-        self.told, self.again = Counter(), Counter()
+        self._subagent = subagent
+        self._told: Counter[str] = Counter()
+        self._again: Counter[str] = Counter()
+
+    @property
+    def limits(self) -> Budget:
+        """What the subagent may use up by now."""
+        subagent = self._subagent
+        return subagent.limits() if subagent.limits else subagent.agent.budget
 
     def begin_again(self) -> None:
         """The subagent was lost, and its run is driven again from the start."""
-        self.again = Counter()
+        self._again = Counter()
 
-    def note(self, event: Event) -> Budget | None:
-        """Pass `event` on; what the subagent may use up now, if that has changed."""
+    def note(self, event: Event) -> None:
+        """Pass `event` on."""
         kind = type(event).__name__
-        self.again[kind] += 1
-        if self.again[kind] <= self.told[kind]:
-            return None
-        self.told[kind] += 1
-        if self.subagent.note is not None:
-            self.subagent.note(event)
-        if self.subagent.limits is None or (now := self.subagent.limits()) == self.limits:
-            return None
-        self.limits = now
-        return now
+        self._again[kind] += 1
+        if self._again[kind] <= self._told[kind]:
+            return
+        self._told[kind] += 1
+        if self._subagent.note is not None:
+            self._subagent.note(event)

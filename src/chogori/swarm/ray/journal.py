@@ -2,14 +2,14 @@
 
 A work is a function of a transaction, so it travels as it is. A subagent's works go out one group
 at a time, in their order, and the actor commits whatever groups have come from wherever as one; so
-a subagent on another machine waits for the disk as one in this process does. With the answer comes
-what the orchestrator has to say to the subagent: what it may use up by now.
+a subagent on another machine waits for the disk as one in this process does. The actor also passes
+on what the orchestrator has to say to a subagent: what it may use up, and that it is to stop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,23 +22,42 @@ Limits = Mapping[str, Any]
 Outcome = tuple[Any, BaseException | None]
 
 
+class Told:
+    """What was said to one subagent."""
+
+    def __init__(self) -> None:
+        self.stops = asyncio.Event()
+        self._heard = 0
+        self._limits: Limits = {}
+        self._news = asyncio.Condition()
+
+    async def allow(self, heard: int, limits: Limits) -> None:
+        """See `JournalActor.allow`."""
+        async with self._news:
+            self._heard, self._limits = heard, limits
+            self._news.notify_all()
+
+    async def allowed(self, told: int) -> Limits:
+        """See `JournalActor.allowed`."""
+        async with self._news:
+            await self._news.wait_for(lambda: self._heard >= told)
+            return self._limits
+
+
 class JournalActor:
     """See the module's docstring. Its methods are called from everywhere, many at a time."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._opening: asyncio.Task[SqliteStore] | None = None
-        self._limits: dict[str, Limits] = {}
-        self._stops: dict[str, asyncio.Event] = {}
+        self._told: dict[str, Told] = {}
 
-    async def write(
-        self, run_id: str, works: Sequence[tuple[Work[Any], bool]]
-    ) -> tuple[list[Outcome], Limits | None]:
+    async def write(self, works: Sequence[tuple[Work[Any], bool]]) -> list[Outcome]:
         """Do `works`, each by itself and told whether it is to be synced; the outcome of each."""
         store = await self._store()
         begun = [store.submit(work, synced=synced) for work, synced in works]
         done = await asyncio.gather(*begun, return_exceptions=True)
-        return [_outcome(each) for each in done], self._limits.get(run_id)
+        return [_outcome(each) for each in done]
 
     async def read(self, work: Work[Any]) -> Outcome:
         """Do a work that only reads."""
@@ -46,23 +65,25 @@ class JournalActor:
         [done] = await asyncio.gather(store.read(work), return_exceptions=True)
         return _outcome(done)
 
-    async def allow(self, run_id: str, limits: Limits) -> None:
-        """What the subagent may use up from now on; it hears of it with its next commit."""
-        self._limits[run_id] = limits
+    async def begin(self, run_id: str) -> None:
+        """A task is about to be sent out; nothing that was said to an earlier one holds for it."""
+        self._told[run_id] = Told()
+
+    async def allow(self, run_id: str, heard: int, limits: Limits) -> None:
+        """What the subagent may use up, now that `heard` of its events are accounted for."""
+        await self._told[run_id].allow(heard, limits)
+
+    async def allowed(self, run_id: str, told: int) -> Limits:
+        """The same, once `told` events are accounted for."""
+        return await self._told[run_id].allowed(told)
 
     async def stop(self, run_id: str) -> None:
         """The subagent is to stop where it is."""
-        self._stops.setdefault(run_id, asyncio.Event()).set()
+        self._told[run_id].stops.set()
 
     async def stopped(self, run_id: str) -> None:
         """Wait until it is to stop."""
-        await self._stops.setdefault(run_id, asyncio.Event()).wait()
-
-    async def forget(self, run_id: str) -> None:
-        """The task has ended."""
-        self._limits.pop(run_id, None)
-        if (stop := self._stops.pop(run_id, None)) is not None:
-            stop.set()
+        await self._told[run_id].stops.wait()
 
     async def _store(self) -> SqliteStore:
         if self._opening is None:
@@ -71,15 +92,11 @@ class JournalActor:
 
 
 class RemoteStore:
-    """A `Store` for one run, elsewhere."""
+    """A `Store`, elsewhere."""
 
-    def __init__(
-        self, journal: Any, run_id: str, hear: Callable[[Limits], None] = lambda limits: None
-    ) -> None:
-        """`journal` is the handle of a `JournalActor`; `hear` is told what the run may use up."""
+    def __init__(self, journal: Any) -> None:
+        """`journal` is the handle of a `JournalActor`."""
         self._journal = journal
-        self._run_id = run_id
-        self._hear = hear
         self._waiting: list[tuple[Work[Any], bool, asyncio.Future[Any]]] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -115,11 +132,9 @@ class RemoteStore:
             outcomes: Sequence[Outcome]
             try:
                 works = [(work, synced) for work, synced, _ in group]
-                outcomes, limits = await self._journal.write.remote(self._run_id, works)
+                outcomes = await self._journal.write.remote(works)
             except Exception as broken:  # whatever it is, those who wait are told
-                outcomes, limits = [(None, _gone(broken))] * len(group), None
-            if limits is not None:
-                self._hear(limits)
+                outcomes = [(None, _gone(broken))] * len(group)
             for (*_, future), outcome in zip(group, outcomes, strict=True):
                 _settle(future, *outcome)
 

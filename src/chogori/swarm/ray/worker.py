@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chogori.agent import Budget
-from chogori.chat import ChatModel, Event, on_behalf_of
+from chogori.chat import ChatModel, Event, ReplyFinished, on_behalf_of
 from chogori.chat.event_json import to_line
 from chogori.errors import ChogoriError, ConfigError
 from chogori.swarm.executor import Assignment, Local
@@ -100,53 +100,78 @@ def _error_of(work: asyncio.Task[None]) -> ChogoriError | None:
 
 
 async def _work(order: Order, journal: Any, slots: Any, tell: Callable[[Told], None]) -> None:
-    allowed = [Budget(**order.limits)]
-    store = RemoteStore(
-        journal, order.run_id, lambda limits: allowed.__setitem__(0, Budget(**limits))
-    )
+    store, account = RemoteStore(journal), Account(order.run_id, journal, Budget(**order.limits))
     model: ChatModel = resolve(order.load)(order.description["model"])
     model = _leased(model, slots, order.run_id)
     stop = asyncio.create_task(_stop_when_told(journal, order.run_id, asyncio.current_task()))
     try:
         async with resolve(order.rebuild)(
-            order.description, model, store=store, runs=Path(order.runs), budget=allowed[0]
+            order.description, model, store=store, runs=Path(order.runs), budget=account.allowed
         ) as rebuilt:
-            subagent = _equipped(order, rebuilt, store, lambda: allowed[0])
+            subagent = _equipped(order, rebuilt, store, account)
             with on_behalf_of(order.behalf):
-                await _tell_all(order, subagent, tell)
+                await _tell_all(order, subagent, account, tell)
     finally:
         stop.cancel()
         await model.aclose()
 
 
-def _equipped(
-    order: Order, rebuilt: Subagent, store: RemoteStore, limits: Callable[[], Budget]
-) -> Subagent:
+class Account:
+    """What the subagent may use up. It is the orchestrator that says so, once it knows of the last
+    reply; replies that were recorded earlier were allowed what they asked for."""
+
+    def __init__(self, run_id: str, journal: Any, allowed: Budget) -> None:
+        self.allowed = allowed
+        self.noted: list[Event] = []
+        """What the orchestrator has not been told yet."""
+        self._run_id = run_id
+        self._journal = journal
+        self._told = self._recorded = 0
+
+    def note(self, event: Event) -> None:
+        """Something happened, now or in the past."""
+        self.noted.append(event)
+        if isinstance(event, ReplyFinished):
+            self._recorded += len(event.message.tool_calls)
+
+    def limits(self) -> Budget:
+        """What it may use up at this time."""
+        if self.allowed.calls is None:
+            return self.allowed
+        return replace(self.allowed, calls=max(self.allowed.calls, self._recorded))
+
+    async def tell(self, event: Event, tell: Callable[[Told], None]) -> None:
+        """Tell `event`, which is new, after all that was noted; wait until it is accounted for if
+        what may be done next depends on that."""
+        lines = [(to_line(past, 0), False) for past in self.noted if past is not event]
+        self.noted.clear()
+        for told in (*lines, (to_line(event, 0), True)):
+            tell(told)
+        self._told += len(lines) + 1
+        if isinstance(event, ReplyFinished) and event.message.tool_calls:
+            self._recorded -= len(event.message.tool_calls)
+            allowed = await self._journal.allowed.remote(self._run_id, self._told)
+            self.allowed = Budget(**allowed)
+
+
+def _equipped(order: Order, rebuilt: Subagent, store: RemoteStore, account: Account) -> Subagent:
     """The subagent, with what only the orchestrator's process could give it."""
     tools = list(rebuilt.agent.tools)
     if order.has_folder:
         tools += Folder(store, order.parent).tools(rebuilt.name)
-    return replace(rebuilt, stage=order.stage, limits=limits, tools=tools)
-
-
-async def _tell_all(order: Order, subagent: Subagent, tell: Callable[[Told], None]) -> None:
-    noted: list[Event] = []
-    assignment = Assignment(
-        order.run_id,
-        order.parent,
-        order.prompt,
-        replace(subagent, note=noted.append),
-        order.may_exist,
-        order.message,
+    return replace(
+        rebuilt, stage=order.stage, limits=account.limits, note=account.note, tools=tools
     )
-    events: AsyncGenerator[Event] = Local().stream(assignment)
+
+
+async def _tell_all(
+    order: Order, subagent: Subagent, account: Account, tell: Callable[[Told], None]
+) -> None:
+    told = (order.run_id, order.parent, order.prompt, subagent, order.may_exist, order.message)
+    events: AsyncGenerator[Event] = Local().stream(Assignment(*told))
     async with aclosing(events):
         async for event in events:
-            for past in noted:
-                if past is not event:
-                    tell((to_line(past, 0), False))
-            noted.clear()
-            tell((to_line(event, 0), True))
+            await account.tell(event, tell)
 
 
 async def _stop_when_told(journal: Any, run_id: str, work: asyncio.Task[Any] | None) -> None:
