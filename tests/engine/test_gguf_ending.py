@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chogori.chat import (
@@ -85,6 +85,16 @@ async def count(text: str) -> int:
     return len(text)
 
 
+def reply(seed: int) -> str:
+    """A whole reply: a model that is held to a grammar says of no other that it stopped."""
+    text, is_whole = write(lines_of(HELD), random.Random(seed), limit=300)
+    if is_whole:
+        return text
+    cursor = Cursor(Grammar((HELD.start,), HELD.rules))
+    cursor.feed(text)
+    return text + (cursor.ending() or "")
+
+
 async def ended(pieces: list[str], room: int, context: int) -> tuple[str, Draft]:
     draft = Draft(extra={})
     guard = Guard(Grammar((HELD.start,), HELD.rules), count)
@@ -93,11 +103,13 @@ async def ended(pieces: list[str], room: int, context: int) -> tuple[str, Draft]
 
 
 @settings(deadline=None, max_examples=60)
+@example(room=400, step=9, seed=29, context=10_000)  # longer than the writer goes on
+@example(room=298, step=1, seed=22, context=10_000)
 @given(st.integers(0, 400), st.integers(1, 9), st.integers(0, 30), st.sampled_from([60, 10_000]))
 def test_whatever_room_there_is_the_reply_is_whole_and_fits_or_runs_out(
     room: int, step: int, seed: int, context: int
 ) -> None:
-    text, _ = write(lines_of(HELD), random.Random(seed), limit=300)
+    text = reply(seed)
     pieces = [text[at : at + step] for at in range(0, len(text), step)]
     told, draft = asyncio.run(ended(pieces, room, context))
     finished = draft.finished("stop" if draft.was_ended else None)
@@ -108,6 +120,8 @@ def test_whatever_room_there_is_the_reply_is_whole_and_fits_or_runs_out(
         assert finished.usage.completion == len(told), "our own tokens count like the model's"
     if left >= LEAST and len(text) > left:
         assert finished.reason == "stop", "where a whole fits there is one"
+    if len(text) <= left:
+        assert (told, finished.reason) == (text, "stop"), "what fits is told as it is"
     if left < LEAST:
         assert finished.reason == "length"
         assert text.startswith(told), "nothing is forced that does not fit"
