@@ -31,7 +31,7 @@ def rows(program: str, *options: str) -> list[list[str]]:
         ("upstreams", 3),
         ("fallback", 2),
         ("weights", 2),
-        ("leavers", 8),
+        ("leavers", 9),
         ("kills", 4),
         ("keys", 4),
         ("minute", 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from .rows import Row, at_most, exactly
 from .upstream_checks import model_of
 
 AT_ONCE = 50
-LONGEST_SECONDS = 0.8
-"""A paced reply takes 0.66 s."""
+STAYING = 0.25
+"""Of the clients, those that wait however long it takes."""
+LONGEST = 1.2
+"""What others wait at most, in the times that a reply takes here and now."""
 SPARE_DESCRIPTORS = 8
 """Of what may be open at one instant and not at another: the database's log, an idle connection."""
 
 
 def leaving(data: Path, number: int) -> Iterator[Row]:
-    """Half of the requests are streams; some clients wait long enough to get it all."""
+    """Half of the requests are streams; some clients wait until they have it all."""
     limits = Limits(
         requests_per_minute=1_000_000,
         tokens_per_minute=10**12,
@@ -39,26 +42,31 @@ def leaving(data: Path, number: int) -> Iterator[Row]:
 
 
 async def _leaving(server: Serving, upstream: Serving, data: Path, number: int) -> list[Row]:
-    random = chance(number)
-    patience = [random.uniform(0, LONGEST_SECONDS) for _ in range(number)]
-    before = await _settled(server)
+    connections, before = upstream.descriptors, await _settled(server)
     async with client(server) as asker:
+        began = time.perf_counter()
+        first = await many(AT_ONCE, AT_ONCE, lambda index: asker.ask(stream=index % 2 == 0))
+        patience = _patience(number, LONGEST * (time.perf_counter() - began))
 
         async def work(index: int) -> Seen:
             return await asker.ask(stream=index % 2 == 0, leave_after=patience[index])
 
         seen = await many(number, AT_ONCE, work)
     after = await _settled(server)
+    # Connections to the upstream are kept for the next requests, never more than were at once.
+    kept = min(upstream.descriptors - connections, AT_ONCE)
     async with client(server) as asker:
         # Each slot and lease must be free for these to be let in at once.
         full = await many(AT_ONCE, AT_ONCE, lambda _: asker.ask("quick"))
     books = Books(data)
-    whole = [one for one in seen if one.is_good]
+    whole = [one for one in (*first, *seen) if one.is_good]
+    stayed = [one for one, seconds in zip(seen, patience, strict=True) if seconds is None]
     return [
         exactly("clients that left or stayed", number, len(seen)),
-        exactly("some stayed, some left", True, 0 < len(whole) < number),
+        exactly("some stayed, some left", True, any(map(_good, stayed)) and _some_left(seen)),
+        exactly("replies cut short for those that stayed", 0, sum(map(_is_cut, stayed))),
         exactly("requests still under way", 0, after[1]),
-        at_most("descriptors left open", SPARE_DESCRIPTORS, after[0] - before[0], "", 0),
+        at_most("descriptors left open", SPARE_DESCRIPTORS, after[0] - before[0] - kept, "", 0),
         exactly(f"{AT_ONCE} at once find every slot free", AT_ONCE, sum(map(_good, full))),
         exactly("streams that the upstream still writes", 0, upstream_open(upstream)),
         exactly("the ledger balances", [], books.problems()),
@@ -66,8 +74,24 @@ async def _leaving(server: Serving, upstream: Serving, data: Path, number: int) 
     ]
 
 
+def _patience(number: int, longest: float) -> list[float | None]:
+    """How many seconds each client waits; None: to the end."""
+    random = chance(number)
+    drawn = [(random.random(), random.uniform(0, longest)) for _ in range(number)]
+    return [None if staying < STAYING else seconds for staying, seconds in drawn]
+
+
 def _good(seen: Seen) -> bool:
     return seen.is_good
+
+
+def _some_left(seen: list[Seen]) -> bool:
+    return any(one.status == 0 for one in seen)
+
+
+def _is_cut(seen: Seen) -> bool:
+    """Neither a whole reply nor a refusal: who has just left may hold the slot a moment longer."""
+    return not (seen.is_good or (seen.status == 429 and seen.fails_well))
 
 
 def upstream_open(upstream: Serving) -> int:
