@@ -228,6 +228,7 @@ class Session:
         return [TextPart(question), *attach(attachments, out, room_chars=room)]
 
     async def _to_the_end(self, events: AsyncIterator[Event], run_id: str) -> Answer:
+        before = self._kept
         try:
             self.answer = await self._answer(events)
             return self.answer
@@ -242,7 +243,7 @@ class Session:
             raise
         except ChogoriError as error:
             self.view.stopped()
-            if self._kept > NOTHING_YET:
+            if self._kept > max(before, NOTHING_YET):  # else it did not even go on
                 error.add_note(
                     f"what came before is kept: chogori runs show {run_id}; "
                     f"it goes on with: chogori runs resume {run_id}"
