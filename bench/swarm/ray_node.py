@@ -79,11 +79,12 @@ async def run(folder: Path, options: argparse.Namespace, kill: Callable[[], None
 
 
 def _is_time(options: argparse.Namespace) -> bool:
-    """Whether both nodes are at work, and some of it is done."""
+    """Whether a call is under way on the node that is to be lost, and some work is done."""
     import ray_tools
 
-    at = Counter(line["node"] for line in ray_tools.notes())
-    return len(at) > 1 and sum(at.values()) >= options.agents * options.calls // 4
+    told, doomed = ray_tools.notes(), ray_tools.doomed()
+    is_held = any(line["node"] == doomed and line["key"] == ray_tools.HELD for line in told)
+    return is_held and len(told) >= options.agents * options.calls // 4
 
 
 def main() -> None:
@@ -101,6 +102,8 @@ def main() -> None:
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         nodes, second = cluster()
+        if options.kill:
+            ray_tools.doom(second.node_id)
         began = time.perf_counter()
         try:
             ray.init(address=nodes.address, log_to_driver=False, logging_level=logging.ERROR)

@@ -1,4 +1,8 @@
-"""A tool that any node can import: it notes who called it, where, and takes a while."""
+"""A tool that any node can import: it notes who called it, where, and takes a while.
+
+On a node that is to be lost, one call of every subagent is noted and does not return: so whenever
+that node is lost, work of its is under way.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from chogori.chat import ToolContext, tool
 
 NOTES = "CHOGORI_BENCH_NOTES"
 """The variable that names the file; every node sees the same one."""
+HELD = "k1"
+"""The key whose call does not return on the node that is to be lost."""
 
 
 @tool(effect="idempotent")
@@ -19,6 +25,8 @@ async def look(key: str, context: ToolContext) -> str:
     """Look up a key."""
     await asyncio.sleep(0.02)
     note(run=context.run_id, key=key, idempotency=context.key, node=node())
+    if key == HELD and node() == doomed():
+        await asyncio.Event().wait()
     return f"{key} is there"
 
 
@@ -27,6 +35,21 @@ def node() -> str:
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
+
+
+def doom(node_id: str) -> None:
+    """Say which node is to be lost."""
+    _doomed_path().write_text(node_id)
+
+
+def doomed() -> str:
+    """The node that is to be lost, or ""."""
+    path = _doomed_path()
+    return path.read_text() if path.exists() else ""
+
+
+def _doomed_path() -> Path:
+    return Path(os.environ[NOTES] + ".doomed")
 
 
 def note(**what: Any) -> None:

@@ -212,7 +212,6 @@ def test_slots_go_round_in_the_order_in_which_they_were_asked_for() -> None:
     assert engine.take("b", 1, 9)
 
 
-@pytest.mark.slow
 def test_a_node_that_is_killed_loses_nothing_that_was_finished() -> None:
     """Two nodes of a real Ray, and the second is killed while its subagents are at work."""
     command = [sys.executable, str(PROGRAM), "--agents=6", "--calls=6", "--kill"]
