@@ -368,4 +368,4 @@ async def closing(run: Run) -> AsyncGenerator[None]:
 
 def new_run_id() -> str:
     """An id that sorts by time: 20261121-231500-1f3a9c."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(5)}"
