@@ -30,7 +30,7 @@ async def opened(url: str, folder: Path | None, look: meter.Lookup) -> AsyncGene
     assert folder is not None, "everything on: the journal too"
     collect_seldom()
 
-    @tool
+    @tool(effect="pure")
     async def lookup(key: str) -> str:
         """Look up a key."""
         return await look(key)

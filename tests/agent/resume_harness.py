@@ -236,6 +236,9 @@ class DyingStore:
         """Write again."""
         self._left = 1_000_000
 
+    def rung(self) -> int | None:
+        return self._store.rung()
+
     async def write(self, work: Work[Any], *, synced: bool = True) -> Any:
         return await self._store.write(work, synced=synced)
 

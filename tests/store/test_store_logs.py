@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_harness import Clock, appended, bodies, found, scratch, verdict
 
-from chogori.store import Record, SqliteStore, StoreError, blobs, logs, open_store
+from chogori.store import (
+    Record,
+    SqliteStore,
+    Store,
+    StoreError,
+    Together,
+    Transaction,
+    blobs,
+    logs,
+    open_store,
+)
 
 contents = st.binary(max_size=40) | st.sampled_from([b"", b"same", b"x" * 9_000])
 records = st.builds(Record, st.binary(max_size=60), st.lists(contents, max_size=3).map(tuple))
@@ -105,3 +118,60 @@ async def test_a_name_is_given_once_and_a_log_must_be_there(tmp_path: Path) -> N
             await store.read(lambda tx: blobs.content_of(tx, "a", b"\x01\x01"))
         assert await store.read(lambda tx: logs.find(tx, "b")) is None
         assert await bodies(store, "b") == []
+
+
+async def test_appends_that_wait_together_come_out_as_if_each_had_been_alone(
+    tmp_path: Path,
+) -> None:
+    """Several to one log, with ends that are known, unknown and wrong, and contents that come
+    twice; beside them one that fails, which is undone alone."""
+    appends = [
+        [Record(b"%d.%d" % (number, n), (b"content %d" % (n % 2),)) for n in range(number % 3 + 1)]
+        for number in range(40)
+    ]
+    heads: list[list[str]] = []
+    for place in ("together", "apart"):
+        async with open_store(tmp_path / place) as store:
+            for name in "abc":
+                await appended(store, name, [])
+            works = [_Appends("abc"[number % 3], it) for number, it in enumerate(appends)]
+            works.insert(20, _Appends("there is none", appends[0]))
+            if place == "together":
+                futures = [store.submit(work) for work in works]
+                outcomes = await asyncio.gather(*futures, return_exceptions=True)
+                assert store.commits < 20
+            else:
+                outcomes = [await _outcome(store, work) for work in works]
+            assert isinstance(outcomes.pop(20), StoreError)
+            assert all(isinstance(outcome, int) for outcome in outcomes)
+            heads.append([*map(str, outcomes)])
+            for name in "abc":
+                assert not (await verdict(store, name)).problem
+                bodies_ = await bodies(store, name)
+                heads[-1] += [body.decode() for body in bodies_]
+    assert heads[0] == heads[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Appends(Together[int]):
+    name: str
+    records: list[Record]
+
+    @classmethod
+    def together(cls, them: Sequence[Self], tx: Transaction) -> list[int]:
+        made = [
+            logs.Append(it.name, it.records, end=_wrong_end(it.name) if index % 2 else None)
+            for index, it in enumerate(them)
+        ]
+        return [done.sequence for done in logs.append_all(tx, made)]
+
+
+def _wrong_end(name: str) -> logs.End | None:
+    return logs.End("abc".index(name) + 1, 7, b"wrong", b"wrong") if name in "abc" else None
+
+
+async def _outcome(store: Store, work: _Appends) -> int | Exception:
+    try:
+        return await store.write(work)
+    except StoreError as error:
+        return error

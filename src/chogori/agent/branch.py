@@ -40,6 +40,8 @@ from chogori.chat.event_json import call_to_json
 from chogori.chat.tools import PastCall
 from chogori.errors import RunChanged
 
+QUICK_SECONDS = 1.0
+"""A pure call that took less is sooner made again than its result is on the disk by itself."""
 Mark = tuple[int, Counter[str], int]
 """Replies, calls by how often each was made, and times that people were listened to."""
 
@@ -111,8 +113,9 @@ class Branch:
         """What `find` finds (as JSON), found once in the life of a run."""
         return await find()
 
-    async def settle(self) -> None:
-        """Wait until what was done is on the disk."""
+    async def settle(self, before: Effect = "once") -> None:
+        """Wait until what was done is on the disk. Before something pure, which can be done again,
+        it is enough that it is on its way."""
 
 
 class RecordedBranch(Branch):
@@ -173,7 +176,7 @@ class RecordedBranch(Branch):
             "request": request.told(upto=self.journal.count - 1, salt=self.journal.salt),
             **({"aside": True} if aside else {}),
         }
-        await self.journal.settle(steps=False)
+        self.journal.flush_owed()
         partial, why = MessageBuilder(), "stopped"
         told = replies(model, conversation, tools, options, seconds=seconds, keep_cut=keep_cut)
         try:
@@ -229,7 +232,7 @@ class RecordedBranch(Branch):
             again.append(self._recalled(self._heard.popleft().event()))
         if again or self._is_past():
             return cast(list[Steered | Paused], again)
-        await self.journal.settle()  # what was said up to now comes with that
+        await self.journal.catch_up()
         said = [heard for message in self.journal.hear() if (heard := _heard(message)) is not None]
         for event in said:
             self.journal.add_event(event, self._public | {"hearing": self.hearings})
@@ -258,7 +261,11 @@ class RecordedBranch(Branch):
         return None
 
     def finish(self, index: int, finished: ToolFinished) -> None:
-        self.journal.add_event(finished, self._place(index), without=["call"])
+        is_soon_repeated = finished.effect == "pure" and finished.seconds < QUICK_SECONDS
+        self.journal.add_event(
+            finished, self._place(index), without=["call"], can_wait=is_soon_repeated
+        )
+        self.journal.flush_owed()
 
     def _place(self, index: int) -> dict[str, Any]:
         return self._public | {"turn": self.turn, "index": index}
@@ -273,8 +280,11 @@ class RecordedBranch(Branch):
         self.journal.add("noted", self._public | {"name": name}, {"value": value})
         return value
 
-    async def settle(self) -> None:
-        await self.journal.settle()
+    async def settle(self, before: Effect = "once") -> None:
+        if before == "pure":
+            await self.journal.send()
+        else:
+            await self.journal.settle()
 
 
 class Asked:

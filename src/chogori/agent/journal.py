@@ -10,8 +10,10 @@ the loop read from its clock since the record before, so that a run that is driv
 it did. Calls are named by their place (the reply of the branch, and which call of it). Deltas are
 not kept. Records that are no events: noted, reply_cut, resumed, stopped, rewarded, forked.
 
-Records are gathered and written together; `settle` returns once they are on the disk, and whatever
-depends on them waits for it: a tool for the record of its intent, a request for all before it.
+Records are gathered and written together; `settle` returns once they are on the disk, and what
+depends on them waits for it: a tool that has an effect for the record of its intent, an answer for
+all before it. What can be done again waits for nothing: a request and a pure call change nothing
+in the world, and what was recorded before them is being written meanwhile.
 """
 
 from __future__ import annotations
@@ -24,14 +26,25 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import orjson
 
 from chogori.chat import Event
 from chogori.chat.event_json import VERSION, decode, encode
 from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
-from chogori.store import Lease, Record, Store, Transaction, blobs, inbox, leases, logs, verify
+from chogori.store import (
+    Lease,
+    Record,
+    Store,
+    Together,
+    Transaction,
+    blobs,
+    inbox,
+    leases,
+    logs,
+    verify,
+)
 from chogori.store.owners import this_process
 
 KIND, SUBAGENT = "run", "subagent"
@@ -88,6 +101,46 @@ class _End:
     known: logs.End | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Flush(Together[list[inbox.Message]]):
+    """The writing of records: brings what was said to the run since."""
+
+    run_id: str
+    records: Sequence[Record]
+    lease: Lease
+    first: int
+    """The number of the first record."""
+    end: _End
+    known: int
+    """The number of the last message that is known."""
+    acted_on: int
+    """That of the last message to be taken out of the inbox, or 0."""
+    parent: str | None
+    kind: str
+
+    @classmethod
+    def together(cls, them: Sequence[Self], tx: Transaction) -> list[list[inbox.Message]]:
+        for it in them:
+            if it.first == 0:
+                logs.create(tx, it.run_id, it.kind, it.parent)
+        appended = logs.append_all(
+            tx, [logs.Append(it.run_id, it.records, it.lease, it.end.known) for it in them]
+        )
+        return [it.written(done, tx) for it, done in zip(them, appended, strict=True)]
+
+    def written(self, done: logs.Appended, tx: Transaction) -> list[inbox.Message]:
+        """What was said. Raises `StoreError` if the records would not be where they belong."""
+        self.end.known = done.end  # if this is undone, the next append finds out
+        if done.sequence != self.first:
+            raise StoreError(
+                f"records of the run {self.run_id} could not be written, so what follows them is "
+                "not written either; chogori runs resume goes on from what is there"
+            )
+        if self.acted_on:
+            inbox.take(tx, self.run_id, self.acted_on)
+        return inbox.waiting(tx, self.run_id, self.known) if done.posted > self.known else []
+
+
 class Journal:
     """One run's, open for writing: whoever holds it drives the run. `close` it."""
 
@@ -113,8 +166,12 @@ class Journal:
         self._gathered: list[Record] = []
         self._end = _End()
         self._owes = False
-        """Whether anything but the beginning of a step is gathered."""
+        """Whether anything is gathered that may not wait for the next flush."""
         self._written: asyncio.Future[list[inbox.Message]] | None = None
+        self._failure: BaseException | None = None
+        """Why records could not be written: nothing is written after that."""
+        self._rung: int | None = None
+        """What the store had rung when messages were last looked for."""
         self._heartbeat = asyncio.create_task(self._beat())
         self.count = count
         """Records, those included that are still gathered."""
@@ -186,14 +243,20 @@ class Journal:
         return self._read[-1]
 
     def add(
-        self, type: str, public: Mapping[str, Any], private: Mapping[str, Any] | None = None
+        self,
+        type: str,
+        public: Mapping[str, Any],
+        private: Mapping[str, Any] | None = None,
+        *,
+        can_wait: bool = False,
     ) -> int:
-        """Gather a record; returns its number."""
+        """Gather a record; returns its number. One that `can_wait` may be left for the next
+        flush: what it tells of is soon done again."""
         body: dict[str, Any] = {"type": type, "at": round(self._now(), 3), **public}
         if self._read and type not in NOTES:
             body["clock"], self._read = self._read, []
         self._gathered.append(Record(dump(body), (dump(private),) if private else ()))
-        self._owes |= type != "step_started"
+        self._owes |= not can_wait
         self.count += 1
         return self.count - 1
 
@@ -204,7 +267,12 @@ class Journal:
         self.count += len(records)
 
     def add_event(
-        self, event: Event, public: Mapping[str, Any] = {}, *, without: Sequence[str] = ()
+        self,
+        event: Event,
+        public: Mapping[str, Any] = {},
+        *,
+        without: Sequence[str] = (),
+        can_wait: bool = False,
     ) -> int:
         """Gather the record of an event, `public` said beside it and some of its fields not."""
         told = encode(event, 0)
@@ -213,35 +281,34 @@ class Journal:
         for name, value in told.items():
             if name not in _HEAD and name not in without:
                 (open_ if _is_public(name, value) else private)[name] = value
-        return self.add(told["type"], {**open_, **public}, private)
+        return self.add(told["type"], {**open_, **public}, private, can_wait=can_wait)
+
+    def flush_owed(self) -> None:
+        """`flush`, unless all that is gathered can wait."""
+        if self._owes:
+            self.flush()
 
     def flush(self) -> None:
         """Have what is gathered written, without waiting for it."""
-        if not self._gathered:
-            return
+        if self._gathered:
+            self._write()
+
+    def _write(self) -> None:
         records, self._gathered, self._owes = self._gathered, [], False
-        run_id, lease, known = self._run_id, self._lease, self._known
-        first, parent, kind = self.count - len(records), self._parent, self._kind
-        acted_on = self._acted_on if self._acted_on > self._taken else 0
+        self._written = self._store.submit(
+            _Flush(
+                self._run_id,
+                records,
+                self._lease,
+                self.count - len(records),
+                self._end,
+                self._known,
+                self._acted_on if self._acted_on > self._taken else 0,
+                self._parent,
+                self._kind,
+            )
+        )
         self._taken = self._acted_on
-
-        end = self._end
-
-        def work(tx: Transaction) -> list[inbox.Message]:
-            if first == 0:
-                logs.create(tx, run_id, kind, parent)
-            appended = logs.append(tx, run_id, records, lease, end.known)
-            end.known = appended.end  # if this is undone, the next append finds out
-            if appended.sequence != first:
-                raise StoreError(
-                    f"records of the run {run_id} could not be written, so what follows them is "
-                    "not written either; chogori runs resume goes on from what is there"
-                )
-            if acted_on:
-                inbox.take(tx, run_id, acted_on)
-            return inbox.waiting(tx, run_id, known) if appended.posted > known else []
-
-        self._written = self._store.submit(work)
         self._written.add_done_callback(self._heard)
 
     async def say(self, text: str) -> None:
@@ -266,7 +333,9 @@ class Journal:
         return said
 
     def _heard(self, written: asyncio.Future[list[inbox.Message]]) -> None:
-        if not written.cancelled() and written.exception() is None:
+        if not written.cancelled() and (error := written.exception()) is not None:
+            self._failure = self._failure or error
+        elif not written.cancelled():
             self._receive(written.result())
 
     def _receive(self, messages: Sequence[inbox.Message]) -> None:
@@ -275,17 +344,36 @@ class Journal:
             self._posted += new
             self._known = new[-1].number
 
-    async def settle(self, *, steps: bool = True) -> None:
-        """Wait until everything that was added is on the disk. Without `steps` the beginning of a
-        step, which can begin again, may be left for the next time. Raises `StoreError`."""
-        if steps or self._owes:
-            self.flush()
+    async def catch_up(self) -> None:
+        """Have it known what people have said up to now. Raises `StoreError`."""
+        rung = self._store.rung()
+        if rung is None or rung != self._rung:
+            self._write()  # though nothing be gathered: what was said comes with that
+            await self.settle()
+            self._rung = rung
+
+    async def send(self) -> None:
+        """Have what is gathered written, once what was sent before is on the disk: a run may be
+        ahead of the disk by so much. Raises `StoreError`."""
+        await self._landed()
+        self.flush()
+
+    async def settle(self) -> None:
+        """Wait until everything that was added is on the disk. Raises `StoreError`."""
+        self.flush()
+        await self._landed()
+
+    async def _landed(self) -> None:
         written = self._written  # another may flush while this waits
-        if written is not None:
+        if written is None:
+            return
+        try:
             if not written.done():
                 # Several may wait for the same commit: one that is cancelled must not end it.
                 await asyncio.shield(written)
             written.result()
+        except Exception as error:
+            raise self._failure or error from None
 
     async def _beat(self) -> None:
         while True:

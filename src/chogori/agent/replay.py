@@ -51,11 +51,13 @@ class _Records:
     def add(self, *what: object, **more: object) -> NoReturn:
         raise _EndOfRecords
 
-    add_event = add
+    add_event = flush = flush_owed = add
 
-    async def settle(self, *, steps: bool = True) -> None:
+    async def settle(self) -> None:
         """Whoever waits for this is about to do something."""
         raise _EndOfRecords
+
+    catch_up = send = settle
 
 
 class _EndOfRecords(ChogoriError):

@@ -324,7 +324,7 @@ class Run:
             return
         self.kept += 1
         if self.journal is not None and not isinstance(event, _BY_BRANCHES):
-            self.journal.add_event(event)
+            self.journal.add_event(event, can_wait=isinstance(event, StepStarted))
         if self.journal is not None and isinstance(event, RunStarted):
             self.journal.add("salted", {}, {"salt": self.journal.salt.hex()})
         if isinstance(event, Answer | Waiting):

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -116,7 +115,7 @@ class Toolset:
 
     async def call_all(
         self, calls: Sequence[ToolCall], given: Mapping[str, ToolResult]
-    ) -> AsyncIterator[ToolStarted | ToolFinished]:
+    ) -> AsyncGenerator[ToolStarted | ToolFinished]:
         """Run `calls`, telling each start and each end as it happens.
 
         `given` holds results that came from elsewhere: a client, or a person who said no. What is
@@ -189,11 +188,11 @@ class Toolset:
             done.set()
 
     async def _run(self, place: _Place) -> AsyncGenerator[ToolStarted | ToolFinished]:
-        """One call: its intent on the disk, the deed, what came of it."""
+        """One call: its intent on the disk, unless it is pure, the deed, what came of it."""
         is_known = place.call.name in self._tools
         begun = self._branch.begin(place.index, place.started, is_known=is_known)
         yield place.started
-        await self._branch.settle()
+        await self._branch.settle(place.started.effect)
         finished = await self._do(place, begun)
         self._branch.finish(place.index, finished)
         yield finished

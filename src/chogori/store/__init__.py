@@ -13,7 +13,7 @@ from chogori.store.leases import Lease
 from chogori.store.logs import Entry, Log, Record
 from chogori.store.owners import Owner
 from chogori.store.sqlite import SqliteStore, open_store
-from chogori.store.store import Store, Transaction, Work
+from chogori.store.store import Store, Together, Transaction, Work
 from chogori.store.verdict import Verdict, verify
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SqliteStore",
     "Store",
     "StoreError",
+    "Together",
     "Transaction",
     "Verdict",
     "Work",

@@ -14,14 +14,17 @@ from hashlib import blake2b
 
 from chogori.errors import StoreError
 from chogori.store.chain import ADDRESS_BYTES
-from chogori.store.store import Transaction, Value, rows_of
+from chogori.store.store import Transaction, Value, insert
 
 _NONCE_BYTES = 16
+_LONG_BYTES = 256 * 1024
+_PIECE_BYTES = 2_047
+"""The most for which hashlib keeps the interpreter's lock."""
 
 
 def address_of(content: bytes, nonce: bytes) -> bytes:
     """What stands in the chain for `content`."""
-    return blake2b(content, digest_size=ADDRESS_BYTES, key=nonce).digest()
+    return _hash(content, nonce)
 
 
 def is_at(address: bytes, nonce: object, content: object) -> bool:
@@ -31,25 +34,23 @@ def is_at(address: bytes, nonce: object, content: object) -> bool:
     return len(nonce) == _NONCE_BYTES and address_of(content, nonce) == address
 
 
-def keep_all(tx: Transaction, log: int, contents: Sequence[bytes]) -> list[bytes]:
-    """Keep `contents` with the log of that id; returns their addresses."""
-    if not contents:
-        return []
+def keep_all(tx: Transaction, contents: Sequence[tuple[int, bytes]]) -> list[bytes]:
+    """Keep contents, each with the log of the id before it; returns their addresses."""
     nonces = os.urandom(_NONCE_BYTES * len(contents))
     addresses: list[bytes] = []
-    values: list[Value] = []
-    for number, content in enumerate(contents):
+    rows: list[tuple[Value, ...]] = []
+    for number, (log, content) in enumerate(contents):
         nonce = nonces[_NONCE_BYTES * number : _NONCE_BYTES * (number + 1)]
         addresses.append(address_of(content, nonce))
-        values += (log, addresses[-1], _digest(content), nonce, content)
-    added = tx.execute(
-        f"insert into blobs values {rows_of(len(contents), 5)} "
-        "on conflict (log, digest) do nothing returning address",
-        values,
-    )
+        rows.append((log, addresses[-1], _digest(content), nonce, content))
+    added = insert(tx, "blobs", rows, "on conflict (log, digest) do nothing returning address")
     if len(added) == len(contents):
         return addresses
-    return [_address(tx, log, content) for content in contents]  # some were there before
+    new = {address for (address,) in added}  # the others were there before
+    return [
+        address if address in new else _address(tx, log, content)
+        for address, (log, content) in zip(addresses, contents, strict=True)
+    ]
 
 
 def _address(tx: Transaction, log: int, content: bytes) -> bytes:
@@ -60,7 +61,18 @@ def _address(tx: Transaction, log: int, content: bytes) -> bytes:
 
 
 def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=ADDRESS_BYTES).digest()
+    return _hash(content)
+
+
+def _hash(content: bytes, key: bytes = b"") -> bytes:
+    """BLAKE2b, of what is not long in pieces: for longer ones hashlib lets other threads run, and
+    beside a busy event loop it takes five milliseconds to come to the turn again."""
+    if len(content) > _LONG_BYTES:
+        return blake2b(content, digest_size=ADDRESS_BYTES, key=key).digest()
+    hash = blake2b(digest_size=ADDRESS_BYTES, key=key)
+    for at in range(0, len(content), _PIECE_BYTES):
+        hash.update(content[at : at + _PIECE_BYTES])
+    return hash.digest()
 
 
 def content_of(tx: Transaction, log: str, address: bytes) -> bytes | None:

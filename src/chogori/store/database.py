@@ -1,4 +1,4 @@
-"""The files of a store: `chogori.db`, what SQLite keeps beside it, and `seal.key`.
+"""The files of a store: `chogori.db`, what SQLite keeps beside it, `seal.key` and `chogori.bell`.
 
 All are for their owner alone. Opening is done under a lock of the folder, so that of two processes
 that begin at once one makes them. What cannot be written is opened for reading.

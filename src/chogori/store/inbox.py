@@ -1,8 +1,9 @@
 """Messages of other processes to whoever drives a log.
 
 They wait in the database. The driver looks for them in the transaction in which it appends, so that
-looking costs no commit; and takes them off in the one that appends what it makes of them, so that
-none is lost, and none is heard twice, however the driver ends.
+looking costs no commit, and asks first whether there may be any (`Store.rung`), so that it need not
+wait for one. It takes them off in the transaction that appends what it makes of them: none is lost,
+and none is heard twice, however the driver ends.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def post(tx: Transaction, log: str, body: bytes) -> int:
     [(id, number)] = found
     tx.execute("update logs set posted = ? where id = ?", (number, id))
     tx.execute("insert into messages values (?, ?, ?)", (id, number, body))
+    tx.ring()
     return number
 
 

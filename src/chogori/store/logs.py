@@ -12,7 +12,7 @@ from typing import Any
 from chogori.errors import StoreError
 from chogori.store import blobs, chain, leases
 from chogori.store.leases import Lease
-from chogori.store.store import Transaction, Value, rows_of
+from chogori.store.store import Transaction, Value, insert, rows_of
 
 ALL = 2**62
 _COLUMNS = "name, kind, parent, begun, count, head"
@@ -87,6 +87,19 @@ class Appended:
     """For the next `append`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Records that are to be appended to a log."""
+
+    name: str
+    records: Sequence[Record]
+    lease: Lease | None = None
+    """To be held."""
+    end: End | None = None
+    """Where the caller believes the log to end, which spares looking: where it is wrong, the log is
+    looked at."""
+
+
 def append(
     tx: Transaction,
     name: str,
@@ -94,58 +107,87 @@ def append(
     lease: Lease | None = None,
     end: End | None = None,
 ) -> Appended:
-    """Append `records`.
+    """As `append_all`, to one log."""
+    return append_all(tx, [Append(name, records, lease, end)])[0]
 
-    `end` is where the caller believes the log to end, which spares looking: where it is wrong, the
-    log is looked at. Raises `LeaseLost` if `lease` is no longer held, and `StoreError` if the log
-    does not fit its seal: nothing is added to a log that somebody tampered with.
+
+def append_all(tx: Transaction, them: Sequence[Append]) -> list[Appended]:
+    """Append to many logs, in as few statements as for one.
+
+    Raises `LeaseLost` if a lease is no longer held, and `StoreError` if a log does not fit its
+    seal: nothing is added to a log that somebody tampered with.
     """
-    if end is not None and (done := _append_at(tx, name, records, lease, end)):
-        return done
-    end = _looked_up(tx, name, lease)
-    done = _append_at(tx, name, records, lease, end)
-    assert done is not None, "it was looked up in this transaction"
-    return done
+    done: dict[int, Appended] = {}
+    ends: dict[str, End] = {}
+    left = list(range(len(them)))
+    while left:
+        # Of each log the first: what comes after it follows its end.
+        now = {them[index].name: index for index in reversed(left[:_AT_ONCE])}
+        believed = {
+            index: ends.get(name) or them[index].end or _looked_up(tx, them[index])
+            for name, index in now.items()
+        }
+        appended = _append_at(tx, [(them[index], end) for index, end in believed.items()])
+        for index, it in zip(believed, appended, strict=True):
+            if it is None:
+                ends[them[index].name] = _looked_up(tx, them[index])
+            else:
+                done[index], ends[them[index].name] = it, it.end
+        left = [index for index in left if index not in done]
+    return [done[index] for index in range(len(them))]
 
 
-def _looked_up(tx: Transaction, name: str, lease: Lease | None) -> End:
-    found = tx.execute("select id, count, head, seal from logs where name = ?", (name,))
+def _looked_up(tx: Transaction, it: Append) -> End:
+    found = tx.execute("select id, count, head, seal from logs where name = ?", (it.name,))
     if not found:
-        raise StoreError(f"there is no log {name}")
-    if lease is not None:
-        leases.check(tx, lease)
+        raise StoreError(f"there is no log {it.name}")
+    if it.lease is not None:
+        leases.check(tx, it.lease)
     [(id, count, head, seal)] = found
-    if not chain.is_sealed(tx.key, name, count, head, seal):
-        raise StoreError(f"the log {name} does not fit its seal: it was changed, or seal.key was")
+    if not chain.is_sealed(tx.key, it.name, count, head, seal):
+        raise StoreError(
+            f"the log {it.name} does not fit its seal: it was changed, or seal.key was"
+        )
     return End(id, count, head, seal)
 
 
-def _append_at(
-    tx: Transaction, name: str, records: Sequence[Record], lease: Lease | None, end: End
-) -> Appended | None:
-    """Append `records`, if the log ends so and the lease is held: one statement asks both."""
-    kept = iter(blobs.keep_all(tx, end.id, [content for it in records for content in it.blobs]))
-    head, values = end.head, list[Value]()
-    for sequence, record in enumerate(records, end.count):
-        addresses = [next(kept) for _ in record.blobs]
-        head = chain.link(head, record.body, addresses)
-        values += (end.id, sequence, record.body, b"".join(addresses), head)
-    count = end.count + len(records)
-    new = End(end.id, count, head, chain.seal(tx.key, name, count, head))
-    held = () if lease is None else (lease.name, lease.fence)
-    found = tx.execute(
-        "update logs set count = ?, head = ?, seal = ? where id = ? and seal = ? and head = ? "
-        f"and count = ?{_IS_HELD if held else ''} returning posted",
-        (new.count, new.head, new.seal, end.id, end.seal, end.head, end.count, *held),
-    )
-    if not found:
-        return None
-    if records:
-        tx.execute("insert into entries values " + rows_of(len(records), 5), values)
-    return Appended(end.count, found[0][0], new)
+def _append_at(tx: Transaction, them: Sequence[tuple[Append, End]]) -> list[Appended | None]:
+    """Append to each log that ends so, if its lease is held: one statement asks both of all."""
+    contents = [
+        (end.id, it) for what, end in them for record in what.records for it in record.blobs
+    ]
+    kept = iter(blobs.keep_all(tx, contents))
+    ends: list[Value] = []
+    linked: list[tuple[End, list[tuple[Value, ...]]]] = []
+    for it, end in them:
+        head, rows = end.head, list[tuple[Value, ...]]()
+        for sequence, record in enumerate(it.records, end.count):
+            addresses = [next(kept) for _ in record.blobs]
+            head = chain.link(head, record.body, addresses)
+            rows.append((end.id, sequence, record.body, b"".join(addresses), head))
+        count = end.count + len(it.records)
+        new = End(end.id, count, head, chain.seal(tx.key, it.name, count, head))
+        linked.append((new, rows))
+        held = (None, None) if it.lease is None else (it.lease.name, it.lease.fence)
+        ends += (end.id, end.count, end.head, end.seal, new.count, new.head, new.seal, *held)
+    posted = dict(tx.execute(_MOVE.format(rows_of(len(them), 9)), ends))
+    insert(tx, "entries", [row for new, rows in linked if new.id in posted for row in rows])
+    return [
+        Appended(end.count, posted[end.id], new) if end.id in posted else None
+        for (_, end), (new, _) in zip(them, linked, strict=True)
+    ]
 
 
-_IS_HELD = " and exists (select 1 from leases where name = ? and fence = ? and owner is not null)"
+_AT_ONCE = 100
+"""Logs; databases take no more than some thousand parameters."""
+_MOVE = """
+update logs set count = column5, head = column6, seal = column7 from (values {}) as their
+where id = column1 and count = column2 and head = column3 and seal = column4 and (
+    column8 is null
+    or exists (select 1 from leases where name = column8 and fence = column9 and owner is not null)
+) returning id, posted
+"""
+"""The ends of logs, from where they are believed to be to where they come to be."""
 
 
 def entries(tx: Transaction, name: str, after: int = -1, limit: int = ALL) -> list[Entry]:

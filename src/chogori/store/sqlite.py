@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Self, TypeVar
 
 from chogori.errors import StoreError
+from chogori.store.bell import Bell
 from chogori.store.database import CHECKPOINT_PAGES, Database, open_database
 from chogori.store.filesystems import mounts
 from chogori.store.migrations import Schemas
@@ -33,6 +34,7 @@ class SqliteStore:
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self.path = database.path
+        self._bell = Bell(database.path)
         self._reader = Worker(
             "store reads",
             Reader(database.reading, database.path, database.key, clock).run,
@@ -93,6 +95,10 @@ class SqliteStore:
     async def read(self, work: Work[T]) -> T:
         """See `Store`."""
         return await self._reader.submit(work)
+
+    def rung(self) -> int | None:
+        """See `Store`."""
+        return self._bell.rung()
 
     async def aclose(self) -> None:
         """See `Store`."""

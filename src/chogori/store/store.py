@@ -8,9 +8,10 @@ parameters, in SQL that SQLite and Postgres both read (column types included: `i
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Value: TypeAlias = int | float | str | bytes | None
@@ -37,6 +38,10 @@ class Transaction(Protocol):
         """Run one statement once for each row of parameters."""
         ...
 
+    def ring(self) -> None:
+        """Have it seen in `Store.rung`, by every process, before the work counts as done."""
+        ...
+
     def scrub(self) -> None:
         """Have what this work deletes taken out of every file before the work counts as done."""
         ...
@@ -46,6 +51,21 @@ Work: TypeAlias = Callable[[Transaction], T]
 """Runs in another thread, so it must touch nothing of the event loop; it should be short. Whatever
 it raises undoes what it did, and is raised to whoever waits for it. It may be called again, when
 what it did was undone for the sake of a neighbour: so all it does it does to the transaction."""
+
+
+class Together(ABC, Generic[T]):
+    """A `Work` that can be done together with others of its class. Statements are what a group of
+    works spends its time on, and a hundred appends can be made with as few of them as one."""
+
+    __slots__ = ()
+
+    def __call__(self, tx: Transaction) -> T:
+        return self.together([self], tx)[0]
+
+    @classmethod
+    @abstractmethod
+    def together(cls, them: Sequence[Any], tx: Transaction) -> list[T]:
+        """Do all of them, which are of this class, in their order; what each brings."""
 
 
 class Store(Protocol):
@@ -73,9 +93,30 @@ class Store(Protocol):
         """
         ...
 
+    def rung(self) -> int | None:
+        """Another number each time that a work has rung; None where that cannot be told at once.
+        Costs next to nothing, so that drivers look for messages only where there may be some."""
+        ...
+
     async def aclose(self) -> None:
         """Finish everything submitted, then close. More than once does no harm."""
         ...
+
+
+_ROWS = 500
+"""So many rows an insert has at most: databases take no more than some thousand parameters."""
+
+
+def insert(
+    tx: Transaction, into: str, rows: Sequence[Sequence[Value]], following: str = ""
+) -> list[tuple[Any, ...]]:
+    """Insert rows with few statements, each of which ends in `following`; what they return."""
+    returned: list[tuple[Any, ...]] = []
+    for at in range(0, len(rows), _ROWS):
+        some = rows[at : at + _ROWS]
+        statement = f"insert into {into} values {rows_of(len(some), len(some[0]))} {following}"
+        returned += tx.execute(statement, [value for row in some for value in row])
+    return returned
 
 
 @lru_cache(maxsize=256)

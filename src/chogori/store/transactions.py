@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from chogori.errors import StoreError
+from chogori.store.bell import Bell
 from chogori.store.failures import explain, is_of_the_disk
-from chogori.store.store import Value
+from chogori.store.store import Together, Value
 from chogori.store.workers import Job
 
 
 class SqliteTransaction:
     """What a work sees of a connection."""
 
-    __slots__ = ("_connection", "key", "now", "scrubs")
+    __slots__ = ("_connection", "key", "now", "rings", "scrubs")
 
     def __init__(self, connection: sqlite3.Connection, now: float, key: bytes) -> None:
         self._connection = connection
         self.now = now
         self.key = key
-        self.scrubs = False
+        self.rings = self.scrubs = False
 
     def execute(self, statement: str, parameters: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, parameters).fetchall()
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
         self._connection.executemany(statement, rows)
+
+    def ring(self) -> None:
+        self.rings = True
 
     def scrub(self) -> None:
         self.scrubs = True
@@ -48,6 +53,7 @@ class Writer:
         """How many groups are on disk."""
         self._connection = connection
         self._path = path
+        self._bell = Bell(path)
         self._key = key
         self._clock = clock
         self._is_synced = True
@@ -62,6 +68,8 @@ class Writer:
             self._give_up(group, error)
         else:
             self.commits += 1
+            if any(job.rings for job in group):
+                self._bell.ring()
             self._scrub([job for job in group if job.scrubs])
 
     def _sync(self, wanted: bool) -> None:
@@ -76,8 +84,8 @@ class Writer:
         be a third of all statements, and nearly no work fails."""
         transaction = self._begin()
         try:
-            for job in group:
-                self._do(job, transaction)
+            for kind, jobs in groupby(group, lambda job: type(job.work)):
+                self._do_all(kind, list(jobs), transaction)
         except BaseException as error:  # its own turn comes, one by one
             if is_of_the_disk(error):
                 raise
@@ -105,10 +113,24 @@ class Writer:
         self._connection.execute("begin immediate")
         return SqliteTransaction(self._connection, self._clock(), self._key)
 
+    def _do_all(
+        self, kind: type[Any], jobs: list[Job[Any]], transaction: SqliteTransaction
+    ) -> None:
+        """Do neighbours of one kind: at once, if they can be."""
+        if len(jobs) == 1 or not issubclass(kind, Together):
+            for job in jobs:
+                self._do(job, transaction)
+            return
+        transaction.rings = transaction.scrubs = False
+        works = [cast(Together[Any], job.work) for job in jobs]
+        results = kind.together(works, transaction)
+        for job, result in zip(jobs, results, strict=True):
+            job.result, job.rings, job.scrubs = result, transaction.rings, transaction.scrubs
+
     def _do(self, job: Job[Any], transaction: SqliteTransaction) -> None:
-        transaction.scrubs = False
+        transaction.rings = transaction.scrubs = False
         job.result = job.work(transaction)
-        job.scrubs = transaction.scrubs
+        job.rings, job.scrubs = transaction.rings, transaction.scrubs
 
     def _give_up(self, group: list[Job[Any]], error: Exception) -> None:
         if self._connection.in_transaction:  # SQLite ends some of them by itself

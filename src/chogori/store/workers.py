@@ -26,6 +26,8 @@ class Job(Generic[T]):
     error: BaseException | None = None
     synced: bool = True
     """Whether the outcome must be safe though the power fails."""
+    rings: bool = False
+    """Whether the work asked that every process see that something was posted."""
     scrubs: bool = False
     """Whether the work asked that what it deleted be taken out of every file."""
 

@@ -122,6 +122,9 @@ class RemoteStore:
             raise error
         return result
 
+    def rung(self) -> int | None:
+        return None
+
     async def aclose(self) -> None:
         while self._sending is not None and not self._sending.done():
             await asyncio.shield(self._sending)
