@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -81,15 +82,18 @@ class Leg:
                     yield self._waiting("person")
                     return
                 yield self._begin_step()
-                async for event in self._reply(held_to(verdict, self.options, self.model.profile)):
-                    yield event
+                options = held_to(verdict, self.options, self.model.profile)
+                async with aclosing(self._reply(options)) as events:
+                    async for event in events:
+                        yield event
                 if self.account.ended() == "seconds":
                     break
             if waiting := self._waits():
                 yield waiting
                 return
-            async for event in self._call_tools():
-                yield event
+            async with aclosing(self._call_tools()) as events:
+                async for event in events:
+                    yield event
             guard, verdict = self._judge()
             if isinstance(verdict, Remind):
                 self.conversation = self.conversation.append(user(verdict.text))
@@ -122,20 +126,22 @@ class Leg:
         if self.view.spent is not before:
             self.account.usage += self.view.spent - before
 
-    async def _reply(self, options: Options, landing: float | None = None) -> AsyncIterator[Event]:
+    async def _reply(self, options: Options, landing: float | None = None) -> AsyncGenerator[Event]:
         seconds, keep = landing or self.account.left.get("seconds"), landing is not None
         specs = self.toolset.specs
         async for event in self._fit(options, seconds):
             yield event
-        async for event in self.branch.replies(
+        replies = self.branch.replies(
             self.model, self.view.shown, specs, options, seconds=seconds, keep_cut=keep
-        ):
-            yield event
-            if isinstance(event, ReplyFinished):
-                self.message = event.message
-                self.view.saw(event.usage, event.message)
-                self.conversation = self.conversation.append(event.message)
-                self.account.usage += event.usage
+        )
+        async with aclosing(replies) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, ReplyFinished):
+                    self.message = event.message
+                    self.view.saw(event.usage, event.message)
+                    self.conversation = self.conversation.append(event.message)
+                    self.account.usage += event.usage
 
     def _waits(self) -> Waiting | None:
         """Whether somebody else must act before the calls can be made."""
@@ -148,12 +154,13 @@ class Leg:
         clients = self.toolset.of_client(open_calls)
         return self._waiting("tool_results", clients) if clients else None
 
-    async def _call_tools(self) -> AsyncIterator[Event]:
+    async def _call_tools(self) -> AsyncGenerator[Event]:
         calls, ended = self.message.tool_calls, dict[int, ToolFinished]()
-        async for event in self.toolset.call_all(calls, self.given):
-            yield event
-            if isinstance(event, ToolFinished):
-                ended[id(event.call)] = event
+        async with aclosing(self.toolset.call_all(calls, self.given)) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, ToolFinished):
+                    ended[id(event.call)] = event
         # An id may come again in a later step: what was decided was decided for this one.
         self.given, self.approved = {}, frozenset()
         self.results = [ended[id(call)] for call in calls]
