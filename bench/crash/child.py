@@ -107,6 +107,9 @@ class WatchedStore:
         future.add_done_callback(lambda _: self._boundary("durable"))
         return future
 
+    def rung(self) -> int | None:
+        return self._store.rung()
+
     async def write(self, work: Work[Any], *, synced: bool = True) -> Any:
         return await self.submit(work, synced=synced)
 

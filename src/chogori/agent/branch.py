@@ -265,7 +265,7 @@ class RecordedBranch(Branch):
         self.journal.add_event(
             finished, self._place(index), without=["call"], can_wait=is_soon_repeated
         )
-        self.journal.flush_owed()
+        self.journal.flush_soon()
 
     def _place(self, index: int) -> dict[str, Any]:
         return self._public | {"turn": self.turn, "index": index}

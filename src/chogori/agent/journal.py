@@ -288,6 +288,11 @@ class Journal:
         if self._owes:
             self.flush()
 
+    def flush_soon(self) -> None:
+        """`flush_owed`, together with what else comes at the same time."""
+        if self._owes:
+            asyncio.get_running_loop().call_soon(self.flush_owed)
+
     def flush(self) -> None:
         """Have what is gathered written, without waiting for it."""
         if self._gathered:
