@@ -271,6 +271,8 @@ async def test_a_run_that_somebody_drives_is_refused() -> None:
         async with aclosing(verbs.stream("Go.", run_id=RUN)) as events:
             while not isinstance(await anext(events), ToolFinished):
                 pass
+            await asyncio.sleep(0)  # what its driver has to write of that
+            await store.write(lambda tx: None)
             said = await refused(verbs.resume(RUN), LeaseHeld, store)
             assert "is driven by process" in said
         assert (await answered(verbs.resume(RUN))).text == "All done."
