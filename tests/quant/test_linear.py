@@ -1,8 +1,10 @@
-"""Products with INT4 and bfloat16 matrices: every way there is gives the same product."""
+"""Products with INT4, bfloat16 and float32 matrices: every way there is gives the same product."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,47 @@ def test_a_plain_matrix_goes_through_the_kernel_and_comes_out_the_same(
         exact = x.double() @ whole.double().T
         assert y.dtype == x.dtype
         assert (y - exact).abs().max() <= 2**-6 * exact.abs().max()
+
+
+@contextmanager
+def threads_of(count: int) -> Generator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 300),
+    columns=st.integers(1, 300),
+    tokens=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 9),
+)
+def test_a_float32_matrix_of_any_size_goes_through_the_kernel_and_comes_out_the_same(
+    kernel: Kernel, rows: int, columns: int, tokens: list[int], threads: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # The inputs are columns of something wider, and so do not lie one after the other.
+    inputs = [torch.randn(n, columns + 3, generator=generator)[:, 1:-2] for n in tokens]
+    matrices = [torch.randn(rows, columns, generator=generator) for _ in tokens]
+    assert all(kernel.takes(matrix) for matrix in matrices)
+    with threads_of(threads):
+        made = kernel.products(inputs, matrices) + linears_of(kernel)(inputs, matrices)
+    for x, matrix, y in zip(inputs * 2, matrices * 2, made, strict=True):
+        # What rounding can do grows with the terms, not with what they cancel to.
+        room_TR = 1e-6 * (x.double().abs() @ matrix.double().abs().T)
+        assert y.dtype == torch.float32
+        assert ((y - x.double() @ matrix.double().T).abs() <= room_TR).all()
+
+
+def test_a_matrix_that_does_not_lie_in_one_piece_is_multiplied_by_torch(kernel: Kernel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, wide = torch.randn(2, 40, generator=generator), torch.randn(48, 80, generator=generator)
+    for matrix in (wide[:, ::2], wide[:40].T):
+        assert not kernel.takes(matrix)
+        assert torch.equal(linears_of(kernel)([x], [matrix])[0], x @ matrix.T)
 
 
 def test_matrices_that_are_trained_do_not_go_through_the_kernel(kernel: Kernel) -> None:

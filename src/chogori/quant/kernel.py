@@ -1,10 +1,10 @@
 """The kernel in C, compiled for this machine, where there is a compiler.
 
-`products.c` multiplies few tokens with INT4 and bfloat16 matrices; `token.c` does what else a new
-token needs in bfloat16. No compiler is required: `build_kernel` then gives None, and there is
-another way. What was compiled is kept in a folder of the caller's choice, under a name made of the
-source, the flags and the processor, and is used only after its products have agreed with the plain
-functions of `int4`.
+`products.c` multiplies few tokens with INT4, bfloat16 and float32 matrices; `token.c` does what
+else a new token needs in bfloat16. No compiler is required: `build_kernel` then gives None, and
+there is another way. What was compiled is kept in a folder of the caller's choice, under a name
+made of the source, the flags and the processor, and is used only after its products have agreed
+with the plain functions of `int4`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMPILERS = ("cc", "gcc")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 CHUNK, GROUP, LANES = 128, 32, 32
 """Columns of codes come in multiples of `CHUNK`, in groups of `GROUP`; those of bfloat16 in
-multiples of `LANES`."""
+multiples of `LANES`, and of float32 in any number."""
 
 
 class Kernel:
@@ -54,7 +54,8 @@ class Kernel:
     def takes(weight: object) -> bool:
         """Whether the matrix has a form that the kernel reads."""
         if isinstance(weight, Tensor):
-            is_read = weight.dtype == torch.bfloat16 and weight.shape[1] % LANES == 0
+            is_half = weight.dtype == torch.bfloat16 and weight.shape[1] % LANES == 0
+            is_read = is_half or weight.dtype == torch.float32
             is_fixed = is_read and not weight.requires_grad
             return is_fixed and weight.is_contiguous() and weight.device.type == "cpu"
         return (
@@ -70,7 +71,8 @@ class Kernel:
     def products(
         self, inputs: Sequence[Tensor], weights: Sequence[Tensor | Int4Weight]
     ) -> list[Tensor]:
-        """x @ w.T for each pair: bfloat16 [..., columns] in, the same dtype out.
+        """x @ w.T for each pair: [..., columns] in, the same dtype out, which is that of a plain
+        matrix, and bfloat16 for codes.
 
         Inputs that are the same tensor are arranged once.
         """
@@ -91,7 +93,8 @@ class Kernel:
                 else (weight.data_ptr(), 0)
             )
             tokens = x.numel() // columns
-            jobs.extend((given.data_ptr(), held_at, scale_at, y.data_ptr(), tokens, rows, columns))
+            jobs.extend((given.data_ptr(), held_at, scale_at, y.data_ptr()))
+            jobs.extend((tokens, rows, columns, x.dtype == torch.float32))
         self._products(jobs.buffer_info()[0], len(outputs))
         return outputs
 
@@ -226,10 +229,12 @@ def _agrees(kernel: Kernel) -> bool:
     scale_RG = torch.rand(24, 2 * CHUNK // GROUP, generator=generator).bfloat16()
     weight = Int4Weight(pack(codes_RC), scale_RG)
     x_TC = torch.randn(5, 2 * CHUNK, generator=generator).bfloat16()
-    for held in (weight, dequantize(weight)):
-        exact_TR = x_TC.double() @ dequantize(weight, torch.float64).T
-        error = (kernel.products([x_TC], [held])[0].double() - exact_TR).abs().max()
-        # The result is rounded to eight bits, and so may each weight have been.
-        if not error <= 2**-7 * exact_TR.abs().max():
+    # The result is rounded to eight bits, and so may each weight have been; or neither.
+    ways = ((weight, 2**-7), (dequantize(weight), 2**-7), (dequantize(weight, torch.float32), 1e-5))
+    exact_TR = x_TC.double() @ dequantize(weight, torch.float64).T
+    for held, room in ways:
+        given_TC = x_TC.to(held.dtype) if isinstance(held, Tensor) else x_TC
+        error = (kernel.products([given_TC], [held])[0].double() - exact_TR).abs().max()
+        if not error <= room * exact_TR.abs().max():
             return False
     return torch.equal(kernel.dequantize(weight), dequantize(weight))

@@ -4,7 +4,7 @@
     INT4, few       straight from the codes             torch's own INT4 product, which wants the
                                                         codes in an order of its own
     INT4, many      dequantize once, then one ordinary product
-    bfloat16, few   the same kernel                     torch's product
+    plain, few      the same kernel                     torch's product
     any other       torch's product
 
 Many products are asked for at once, since one layer asks for sixteen: every matrix is read once, so
@@ -30,7 +30,7 @@ FEW_TOKENS = 40
 FEW_PACKED_TOKENS = 16
 """Up to here torch's own INT4 product does."""
 FEW_PLAIN_TOKENS = 4
-"""Up to here bfloat16 goes through the kernel, whose rows four tokens share."""
+"""Up to here bfloat16 and float32 go through the kernel, whose rows four tokens share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +113,11 @@ class KernelLinears:
 
     def _goes_through(self, x: Tensor, matrix: Matrix) -> bool:
         """Whether the kernel makes this product itself."""
-        most = FEW_PLAIN_TOKENS if isinstance(matrix, Tensor) else FEW_TOKENS
-        is_few = x.dtype == torch.bfloat16 and x.numel() <= most * x.shape[-1]
-        return is_few and not x.requires_grad and self.kernel.takes(matrix)
+        is_plain = isinstance(matrix, Tensor)
+        most = FEW_PLAIN_TOKENS if is_plain else FEW_TOKENS
+        is_few = x.numel() <= most * x.shape[-1] and not x.requires_grad
+        dtype = matrix.dtype if is_plain else torch.bfloat16
+        return is_few and x.dtype == dtype and self.kernel.takes(matrix)
 
     def _other(self, x: Tensor, matrix: Matrix) -> Tensor:
         if (

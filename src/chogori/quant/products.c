@@ -1,15 +1,15 @@
 /* Matrices times a few vectors, straight from the published layout: no second copy.
  *
- *   y[t][r] = sum over c of x[t][c] * w[r][c]      w = scale[r][c / 32] * code[r][c], or bfloat16
+ *   y[t][r] = sum over c of x[t][c] * w[r][c]      w = scale[r][c / 32] * code[r][c], or plain
  *
  * A chunk of codes is 128 columns: 64 bytes, seen as 32 lanes of 16 bits with four codes each, and
  * four scales. Shifted right by 4k, the low nibbles of the lanes are the codes of the columns
  * 4 * lane + k, so x is arranged beforehand: x[chunk][k][lane] = column chunk * 128 + 4 * lane + k.
- * Products of bfloat16 are added in float32, as in a bfloat16 matrix product.
+ * A plain matrix is bfloat16 or float32, as x and y are; products are added in float32 either way.
  *
  * Decoding one token reads every weight once, so a kernel is as good as its share of the memory
- * bandwidth. With AVX512-BF16 a nibble becomes a bfloat16 by one lookup in a register; elsewhere
- * the plain loops below are left to the compiler to vectorise.
+ * bandwidth. With AVX512-BF16 a nibble becomes a bfloat16 by one lookup in a register; elsewhere, and
+ * for float32 everywhere, plain loops are left to the compiler to vectorise.
  */
 #include "numbers.h"
 
@@ -20,19 +20,66 @@
 #define TOKENS 4          /* vectors that share one decoding of a row */
 #define AHEAD 16384       /* bytes; into the second cache, whose misses wait in larger number: nearer
                              by, the prefetcher of the processor stops at every page */
+#define LINE 64          /* bytes that come from memory at once */
 #define TASK_BYTES 262144 /* what a thread takes at a time: much more than it reads ahead, */
 #define LEAST_BYTES 32768 /* or less where there is little for all of them, but never so little */
 #define TASKS 32
 
 typedef struct {
-    const uint16_t *x;      /* bfloat16 [tokens][columns], arranged for codes */
-    const uint16_t *weight; /* codes [rows][columns / 4], or bfloat16 [rows][columns] */
-    const uint16_t *scale;  /* bfloat16 [rows][columns / 32]; none: the weight is bfloat16 */
-    uint16_t *y;            /* bfloat16 [tokens][rows] */
+    union {
+        const uint16_t *x; /* bfloat16 [tokens][columns], arranged for codes */
+        const float *wide_x;
+    };
+    union {
+        const uint16_t *weight; /* codes [rows][columns / 4], or bfloat16 [rows][columns] */
+        const float *wide_weight;
+    };
+    const uint16_t *scale; /* bfloat16 [rows][columns / 32]; none: the weight is plain */
+    union {
+        uint16_t *y; /* bfloat16 [tokens][rows] */
+        float *wide_y;
+    };
     int64_t tokens;
     int64_t rows;
     int64_t columns;
+    int64_t is_wide; /* x, weight and y are float32 */
 } job_t;
+
+/* One row by `tokens` vectors. Always inlined with a constant, so that every sum has a register. */
+#define ROW static inline __attribute__((always_inline)) void
+
+/* As many vectors at once as share a row. */
+#define EACH_ROW(row, ...)                                               \
+    for (int64_t t = 0; t < job->tokens; t += TOKENS)                    \
+        for (int64_t r = from; r < to; r++) switch (job->tokens - t) {   \
+            case 1: row(job, r, t, 1 __VA_OPT__(,) __VA_ARGS__); break;  \
+            case 2: row(job, r, t, 2 __VA_OPT__(,) __VA_ARGS__); break;  \
+            case 3: row(job, r, t, 3 __VA_OPT__(,) __VA_ARGS__); break;  \
+            default: row(job, r, t, 4 __VA_OPT__(,) __VA_ARGS__);        \
+        }
+
+ROW wide_row(const job_t *job, int64_t r, int64_t first, const int tokens) {
+    const int64_t columns = job->columns;
+    const float *restrict weight = job->wide_weight + r * columns;
+    const float *restrict x = job->wide_x + first * columns;
+    float part[TOKENS][LANES] = {0};
+    int64_t at = 0;
+    for (; at + LANES <= columns; at += LANES) {
+        for (int i = 0; i < LANES; i += LINE / sizeof(float))
+            __builtin_prefetch((const char *)(weight + at + i) + AHEAD, 0, 2);
+        for (int t = 0; t < tokens; t++)
+            for (int i = 0; i < LANES; i++) part[t][i] += weight[at + i] * x[t * columns + at + i];
+    }
+    for (; at < columns; at++)
+        for (int t = 0; t < tokens; t++) part[t][0] += weight[at] * x[t * columns + at];
+    for (int t = 0; t < tokens; t++) {
+        for (int half = LANES / 2; half; half /= 2)
+            for (int i = 0; i < half; i++) part[t][i] += part[t][i + half];
+        job->wide_y[(first + t) * job->rows + r] = part[t][0];
+    }
+}
+
+static void wide_rows(const job_t *job, int64_t from, int64_t to) { EACH_ROW(wide_row) }
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #include <immintrin.h>
@@ -59,10 +106,7 @@ static inline __m512 scales_of_chunk(const uint16_t *scale) {
     return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, lane, four));
 }
 
-/* One row by `tokens` vectors. Always inlined with a constant, so that every sum has a register; each
- * has two, since a product takes longer than the wait for the next. */
-#define ROW static inline __attribute__((always_inline)) void
-
+/* Every sum has two registers, since a product takes longer than the wait for the next. */
 ROW coded_row(const job_t *job, int64_t r, int64_t first, const int tokens, __m512i table) {
     const int64_t columns = job->columns;
     const uint16_t *codes = job->weight + r * (columns / 4);
@@ -110,16 +154,6 @@ ROW plain_row(const job_t *job, int64_t r, int64_t first, const int tokens) {
         job->y[(first + t) * job->rows + r] =
             to_bf16(_mm512_reduce_add_ps(_mm512_add_ps(part[0][t], part[1][t])));
 }
-
-/* As many vectors at once as share a decoding. */
-#define EACH_ROW(row, ...)                                               \
-    for (int64_t t = 0; t < job->tokens; t += TOKENS)                    \
-        for (int64_t r = from; r < to; r++) switch (job->tokens - t) {   \
-            case 1: row(job, r, t, 1 __VA_OPT__(,) __VA_ARGS__); break;  \
-            case 2: row(job, r, t, 2 __VA_OPT__(,) __VA_ARGS__); break;  \
-            case 3: row(job, r, t, 3 __VA_OPT__(,) __VA_ARGS__); break;  \
-            default: row(job, r, t, 4 __VA_OPT__(,) __VA_ARGS__);        \
-        }
 
 static void coded_rows(const job_t *job, int64_t from, int64_t to) {
     const __m512i table = values_of_nibbles();
@@ -173,14 +207,14 @@ static float plain_product(const job_t *job, int64_t r, const uint16_t *x) {
     return total;
 }
 
-#define EACH_ROW(product)                                                \
+#define EACH_PRODUCT(product)                                                \
     for (int64_t t = 0; t < job->tokens; t++)                            \
         for (int64_t r = from; r < to; r++)                              \
             job->y[t * job->rows + r] = to_bf16(product(job, r, job->x + t * job->columns));
 
-static void coded_rows(const job_t *job, int64_t from, int64_t to) { EACH_ROW(coded_product) }
+static void coded_rows(const job_t *job, int64_t from, int64_t to) { EACH_PRODUCT(coded_product) }
 
-static void plain_rows(const job_t *job, int64_t from, int64_t to) { EACH_ROW(plain_product) }
+static void plain_rows(const job_t *job, int64_t from, int64_t to) { EACH_PRODUCT(plain_product) }
 
 static void group_of(const uint8_t *codes, uint16_t scale, uint16_t *out) {
     uint16_t table[16];
@@ -194,7 +228,7 @@ static void group_of(const uint8_t *codes, uint16_t scale, uint16_t *out) {
 #endif
 
 static int64_t row_bytes(const job_t *job) {
-    return job->scale ? job->columns / 2 : job->columns * 2;
+    return job->scale ? job->columns / 2 : job->columns * (job->is_wide ? 4 : 2);
 }
 
 /* Rows that a thread takes at a time. */
@@ -203,7 +237,7 @@ static int64_t height_of(const job_t *job, int64_t bytes) {
     return height < 1 ? 1 : height;
 }
 
-/* Columns are a multiple of CHUNK for codes, and of LANES for bfloat16. */
+/* Columns are a multiple of CHUNK for codes, and of LANES for bfloat16; of float32 any number. */
 void chogori_products(const job_t *jobs, int64_t count) {
     int64_t bytes = 0, tasks = 0;
     for (int64_t j = 0; j < count; j++) bytes += jobs[j].rows * row_bytes(jobs + j);
@@ -220,7 +254,7 @@ void chogori_products(const job_t *jobs, int64_t count) {
         for (int64_t own; at >= (own = (job->rows + height - 1) / height); at -= own)
             height = height_of(++job, bytes);
         int64_t from = at * height, to = from + height < job->rows ? from + height : job->rows;
-        (job->scale ? coded_rows : plain_rows)(job, from, to);
+        (job->scale ? coded_rows : job->is_wide ? wide_rows : plain_rows)(job, from, to);
     }
 }
 
