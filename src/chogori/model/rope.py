@@ -61,11 +61,11 @@ def rotation(config: K2Config, position_T: Tensor) -> Rotation:
 def rotate(x_BTxP: Tensor, turn: Rotation) -> Tensor:
     """Turn each interleaved pair; any dimensions may stand between T and P. Keeps the dtype."""
     between = (1,) * (x_BTxP.dim() - 3)
-    cos = turn.cos_TI.view(turn.cos_TI.shape[0], *between, -1)
-    sin = turn.sin_TI.view(turn.sin_TI.shape[0], *between, -1)
-    real, imaginary = x_BTxP.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((real * cos - imaginary * sin, real * sin + imaginary * cos), -1)
-    return turned.flatten(-2).to(x_BTxP.dtype)
+    by = torch.complex(turn.cos_TI, turn.sin_TI).view(turn.cos_TI.shape[0], *between, -1)
+    # A copy, since numbers are seen as complex only where every pair begins at an even place.
+    own = x_BTxP.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    pair = torch.view_as_complex(own.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pair * by).flatten(-2).to(x_BTxP.dtype)
 
 
 def softmax_scale(config: K2Config) -> float:
