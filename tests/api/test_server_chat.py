@@ -23,6 +23,7 @@ from chogori.chat import (
     assistant,
     profile_for,
 )
+from chogori.chat.token_ids import tokens_told
 
 THOUGHT = assistant(
     "Let me see.",
@@ -246,9 +247,12 @@ async def test_what_a_reply_says_first_is_reasoning_then_text() -> None:
 
 
 async def test_token_ids_come_where_they_are_asked_for_and_known() -> None:
-    deltas = [TextDelta("hi"), Finished("stop", Usage(1, 1), {"token_ids": [7]})]
+    told = tokens_told("a vocabulary", opening=[6], written=[7])
+    deltas = [TextDelta("hi"), Finished("stop", Usage(1, 1), told)]
     client = Client(create_app({"m": StreamingModel(deltas)}))
     assert (await client.ask({"return_token_ids": True})).json["choices"][0]["token_ids"] == [7]
+    unknown = await client_of("hi").ask({"return_token_ids": True})
+    assert unknown.json["choices"][0]["token_ids"] is None
     assert "token_ids" not in (await client.ask()).json["choices"][0]
 
 

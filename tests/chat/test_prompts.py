@@ -20,7 +20,7 @@ from chogori.chat import (
     user,
 )
 from chogori.chat.markers import CALL_BEGIN, END, MEDIA_PAD, THINK_BEGIN, THINK_END
-from chogori.chat.prompts import TOKENS, Prompts
+from chogori.chat.prompts import Prompts
 from chogori.chat.templates import (
     K2_5,
     K2_INSTRUCT,
@@ -31,6 +31,7 @@ from chogori.chat.templates import (
     text_of_pieces,
     wire_form,
 )
+from chogori.chat.token_ids import TOKENS
 from chogori.chat.tokenizer import NANO, Tokenizer, read_ranks
 from kimi_strategies import NANO_TOKENIZER, kimi_texts
 from strategies import arguments, folded, messages, texts

@@ -9,6 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 
+from chogori.chat.tokenizer import NANO, Tokenizer
 from chogori.presets.load import load
 from served import Served, served
 
@@ -39,6 +40,18 @@ def test_it_answers_whole_and_as_a_stream_and_the_same(client: OpenAI) -> None:
     extras = [chunk.choices[0].delta.model_extra or {} for chunk in chunks if chunk.choices]
     reasoning = "".join(extra.get("reasoning_content") or "" for extra in extras)
     assert reasoning == (whole.choices[0].message.model_extra or {})["reasoning_content"]
+
+
+def test_the_ids_that_it_wrote_come_where_they_are_asked_for(client: OpenAI) -> None:
+    asked: Any = {"model": "k2", "messages": HELLO, "max_tokens": 5, "seed": 1}
+    asked["extra_body"] = {"return_token_ids": True}
+    whole = client.chat.completions.create(**asked).choices[0]
+    ids = (whole.model_extra or {})["token_ids"]
+    assert len(ids) == 5
+    thought = (whole.message.model_extra or {})["reasoning_content"]
+    assert Tokenizer.from_file(NANO).decode(ids) == thought
+    *_, last = client.chat.completions.create(**asked, stream=True)
+    assert (last.choices[0].model_extra or {})["token_ids"] == ids
 
 
 @pytest.mark.parametrize(

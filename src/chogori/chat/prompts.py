@@ -23,11 +23,9 @@ from chogori.chat.markers import ASSISTANT, END, MIDDLE, SECTION_BEGIN, THINK_EN
 from chogori.chat.messages import Message, ToolSpec
 from chogori.chat.profiles import Retention
 from chogori.chat.templates import NO_THOUGHT, Piece, Template, reasoning_from, wire_form
+from chogori.chat.token_ids import TOKENS, tokens_told
 from chogori.chat.token_reader import TokenReader
 from chogori.chat.tokenizer import Tokenizer
-
-TOKENS = "tokens"
-"""In a reply's `extra`: {"vocabulary": a tokenizer's fingerprint, "ids": the reply's ids}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +96,10 @@ class Prompts:
 
     def reply_extra(self, prompt: Prompt, generated: Sequence[int]) -> dict[str, Any]:
         """The `extra` of the reply to `prompt`; `generated` may end with a stop id."""
-        ids = [*prompt.opening, *generated]
-        while ids and ids[-1] in self.tokenizer.stop_ids:
-            ids.pop()
-        return {TOKENS: {"vocabulary": self.tokenizer.fingerprint, "ids": ids}}
+        written = list(generated)
+        while written and written[-1] in self.tokenizer.stop_ids:
+            written.pop()
+        return tokens_told(self.tokenizer.fingerprint, prompt.opening, written)
 
     def encode(self, pieces: Sequence[Piece]) -> list[int]:
         """The ids of pieces; neighbouring texts are one text."""

@@ -102,7 +102,11 @@ def _chat(models: Sequence[str]) -> Schema:
         "parallel_tool_calls": _FLAG,
         "response_format": {"anyOf": [ref("ResponseFormat"), {"type": "null"}]},
         **_thinking(),
-        "return_token_ids": _FLAG,
+        "return_token_ids": {
+            **_FLAG,
+            "description": "With each choice the ids that the model wrote, without that of its "
+            "end: of a k2: model; null of any other.",
+        },
         "user": _TEXT,
         "safety_identifier": _TEXT,
         "prompt_cache_key": _TEXT,

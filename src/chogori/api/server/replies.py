@@ -26,6 +26,7 @@ from chogori.chat import (
     ToolCallDelta,
     Usage,
 )
+from chogori.chat.token_ids import written_ids
 
 DONE = b"data: [DONE]\n\n"
 
@@ -134,7 +135,7 @@ class ChunkWriter:
             "usage": usage_json(finished.usage),
         }
         if self._manner.token_ids:
-            last["token_ids"] = finished.extra.get("token_ids")
+            last["token_ids"] = written_ids(finished.extra)
         return out + self._top + dump(last) + b"]" + self._usage + b"}\n\n"
 
     def usage(self, usage: Usage) -> bytes:
@@ -229,7 +230,7 @@ def choice_json(message: Message, finished: Finished, index: int, manner: Manner
         "finish_reason": reason_of(finished, len(message.tool_calls)),
     }
     if manner.token_ids:
-        told_choice["token_ids"] = finished.extra.get("token_ids")
+        told_choice["token_ids"] = written_ids(finished.extra)
     return told_choice
 
 

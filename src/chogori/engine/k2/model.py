@@ -37,7 +37,8 @@ from chogori.chat import (
     Usage,
 )
 from chogori.chat.markers import THINK_END
-from chogori.chat.prompts import TOKENS, Prompt, Prompts
+from chogori.chat.prompts import Prompt, Prompts
+from chogori.chat.token_ids import written_ids
 from chogori.chat.tokenizer import Tokenizer
 from chogori.engine.k2.description import Description
 from chogori.engine.k2.generation import Engine
@@ -239,8 +240,7 @@ class _Reply:
         self, conversation: Conversation, reused: int, known: Mapping[str, Any]
     ) -> Finished:
         extra = {**self._prompts.reply_extra(self._prompt, self._ids), **known}
-        sampled = extra[TOKENS]["ids"][len(self._prompt.opening) :]
-        extra |= prompt_told(conversation, self._prompt.ids, sampled)
+        extra |= prompt_told(conversation, self._prompt.ids, written_ids(extra) or ())
         if self._logprobs:
             extra["logprobs"] = self._logprobs
         usage = Usage(len(self._prompt.ids), len(self._ids), self._reasoning(), reused)
