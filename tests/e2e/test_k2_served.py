@@ -14,6 +14,7 @@ from chogori.presets.load import load
 from served import Served, served
 
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+NAMED: Any = {"type": "function", "function": {"name": "look"}}
 FORM: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 PICTURE: Any = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -55,19 +56,25 @@ def test_the_ids_that_it_wrote_come_where_they_are_asked_for(client: OpenAI) -> 
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("more", "param"),
     [
-        {"response_format": FORM},
-        {"tools": [TOOL], "tool_choice": "required"},
-        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "look"}}},
-        {"messages": [{"role": "user", "content": PICTURE}]},
+        ({"response_format": FORM}, "response_format"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": NAMED}, "tool_choice"),
+        ({"messages": [{"role": "user", "content": PICTURE}]}, "messages"),
     ],
-    ids=["form", "required", "named", "picture"],
+    ids=["form", "object", "required", "named", "picture"],
 )
-def test_what_it_cannot_do_is_refused(client: OpenAI, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_it_cannot_do_is_refused(
+    client: OpenAI, more: dict[str, Any], param: str, stream: bool
+) -> None:
     fields: dict[str, Any] = {"model": "k2", "messages": HELLO, "max_tokens": 5} | more
-    with pytest.raises(openai.BadRequestError, match=r"hold a reply to a form|no eyes"):
-        client.chat.completions.create(**fields)
+    with pytest.raises(openai.BadRequestError, match=r"hold a reply to a form|no eyes") as raised:
+        client.chat.completions.create(**fields, stream=stream)
+    error: Any = raised.value.body
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
 
 
 def test_tools_that_may_be_called_are_taken(client: OpenAI) -> None:
