@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import openai
+import pytest
 from jsonschema import validate
 from openai import OpenAI
 
@@ -78,3 +80,14 @@ def test_json_mode_is_an_object_though_few_tokens_are_left(embedded: Served) -> 
     )
     assert completion.choices[0].finish_reason == "stop", "the shortest ending is forced"
     assert isinstance(json.loads(completion.choices[0].message.content or ""), dict)
+
+
+def test_a_stop_string_that_could_cut_a_form_is_refused(embedded: Served) -> None:
+    with pytest.raises(openai.BadRequestError, match="stop string could cut") as refused:
+        client_of(embedded).chat.completions.create(
+            model="smollm2",
+            messages=QUESTION,
+            response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
+            stop=["}"],
+        )
+    assert refused.value.param == "stop"

@@ -231,6 +231,8 @@ UNHELD = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
         (ASKED, (BOOK,), Options(tool_choice=NamedTool("bake")), "tool_choice"),
         (ASKED, (), Options(response_format=JsonFormat(), prefill="{"), "messages"),
         (ASKED, (BOOK,), Options(tool_choice="required", prefill="I"), "messages"),
+        (ASKED, (), Options(response_format=JsonFormat(), stop=("}",)), "stop"),
+        (ASKED, (BOOK,), Options(response_format=JsonFormat(), stop=("}",)), "stop"),
         (
             ASKED,
             (BOOK, ToolSpec("tag", "Tag.", {"type": "object", "properties": {"tags": UNHELD}})),

@@ -104,6 +104,12 @@ def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
         if must_call(options) or options.response_format is not None:
             raise RequestError("a reply that is begun cannot be held to a form", param="messages")
         return Form(None)
+    if options.stop and options.response_format is not None:
+        raise RequestError(
+            "a stop string could cut a reply in JSON, which is to be whole; leave out stop or "
+            "response_format",
+            param="stop",
+        )
     answer = None if options.response_format is None else _answer(options.response_format)
     if not allowed and answer is not None:
         lines = [

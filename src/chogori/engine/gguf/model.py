@@ -90,7 +90,7 @@ class GgufModel:
         known = {"weights": self.weights, "seed": options.seed}
         draft = Draft(extra={"load_seconds": llama.load_seconds, **known})
         reader = Reader(has_tools=_has_shell(tools, options, form))
-        stop = StopText(options.stop if tools and not form.answers_json else ())
+        stop = StopText(options.stop if tools else ())
         pieces = draft.guarded(
             llama.complete(request),
             _guard(llama, form, tools, options),
