@@ -26,6 +26,7 @@ from chogori.api.server.refusals import (
     in_stream,
     internal,
     not_found,
+    stopping,
     wrong_method,
 )
 from chogori.api.server.spans import Spans
@@ -95,7 +96,7 @@ class App:
     ) -> None:
         self.models = served_models(models)
         self.is_draining = False
-        """Whether no more requests are wanted: /readyz says so."""
+        """Whether no more requests are wanted: /readyz says so, and models are asked no more."""
         self._more = _router(routes)
         self._origins = origins
         self._most_body = most_body
@@ -151,6 +152,8 @@ class App:
         """Answer, and tell what goes wrong."""
         try:
             endpoint = self._endpoint(exchange)
+            if self.is_draining and exchange.method == "POST":
+                raise stopping()
             await endpoint(exchange)
         except Refused as refused:
             await self._refuse(exchange, refused)
@@ -245,6 +248,11 @@ class App:
                 await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+    async def drain(self) -> None:
+        """Take no more requests of models, and wait until none is under way."""
+        self.is_draining = True
+        await self._watch.all_left()
 
     async def aclose(self) -> None:
         """Close the models, and what else was handed in to be closed."""

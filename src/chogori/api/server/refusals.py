@@ -86,6 +86,17 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1e3))}
 
 
+def stopping() -> Refused:
+    """What runs is let end, and no more is begun."""
+    return Refused(
+        503,
+        "server_error",
+        "stopping",
+        "The server is being stopped; ask another, or this one again once it is back.",
+        headers={**retry_after(1), "connection": "close"},
+    )
+
+
 def timed_out(message: str) -> Refused:
     """It took longer than anything may."""
     return Refused(504, "server_error", "timeout", message)

@@ -1,6 +1,7 @@
 """Runs the application: uvicorn with httptools, in one process, until it is told to stop.
 
-A stop is graceful: no new connections, and what runs may end within `grace_seconds`.
+A stop is graceful: what runs may end within `grace_seconds`, and meanwhile whoever looks is told
+that nothing more is taken. Ctrl-C once more does not wait for it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from chogori.api.server.app import App
 from chogori.errors import ConfigError
 
 GRACE_SECONDS = 30
@@ -22,7 +24,7 @@ HEAD_SECONDS = 15.0
 
 
 async def run(
-    app: Any,
+    app: App,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -34,10 +36,12 @@ async def run(
     installed."""
     with _listen(host, port) as listening:
         server = _server(app, grace_seconds, lambda: on_start(_url(listening)))
-        # Uvicorn's own way would raise the signal again at the end, and so cut off whoever called.
+        # Uvicorn's own way would raise the signal again at the end, and so cut off whoever called;
+        # and it hangs up at once, though whoever balances the load has not looked yet.
         loop = asyncio.get_running_loop()
+        stop = _Stop(app, server, grace_seconds)
         for number in _STOPS:
-            loop.add_signal_handler(number, server.handle_exit, number, None)
+            loop.add_signal_handler(number, stop, number)
         try:
             await server.serve_quietly([listening])
         finally:
@@ -65,6 +69,31 @@ async def serving(
             waiting.cancel()
             server.should_exit = True
             await task
+
+
+class _Stop:
+    """What a signal does."""
+
+    def __init__(self, app: App, server: Any, grace_seconds: float) -> None:
+        self._app = app
+        self._server = server
+        self._grace_seconds = grace_seconds
+        self._draining: asyncio.Task[None] | None = None
+
+    def __call__(self, number: int) -> None:
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        elif number == signal.SIGINT:
+            self._server.should_exit = self._server.force_exit = True
+
+    async def _drain(self) -> None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._grace_seconds
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._app.drain()
+        self._server.config.timeout_graceful_shutdown = max(0.0, until - clock())
+        self._server.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -36,6 +36,7 @@ class Watch:
         self._look_seconds = look_seconds
         self._exchanges: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_empty = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -43,13 +44,21 @@ class Watch:
     def enter(self, exchange: Exchange) -> None:
         """Look after it from now on."""
         self._exchanges.add(exchange)
+        self._is_empty.clear()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._look_seconds, self._look)
 
     def leave(self, exchange: Exchange) -> None:
         """It is over."""
         self._exchanges.discard(exchange)
+        if not self._exchanges:
+            self._is_empty.set()
         exchange.leave()
+
+    async def all_left(self) -> None:
+        """Wait until nothing is answered."""
+        while self._exchanges:
+            await self._is_empty.wait()
 
     def _look(self) -> None:
         now = time.perf_counter()
