@@ -25,6 +25,8 @@ FENCES = {"text/x-python": "python", "text/x-shellscript": "bash"}
 """The fence of each language that a string argument may hold (its `contentMediaType`)."""
 REASONING_LIMIT = 350
 """Characters of reasoning before the block; past it a small model only repeats itself."""
+_ANSWERED = rf"{ANSWER}\s{{0,4}}\S(?s:.)*"
+"""An answer says something: a small model likes to end it before it has."""
 _CHOICE = "tool_choice"
 _NO_BACKTICK = chars(without([(ord("`"), ord("`"))]))
 
@@ -120,7 +122,7 @@ def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
         ]
         return Form("\n".join(lines), Grammar((answer.start,), answer.rules), answers_json=True)
     if not allowed:
-        return Form(f"%llguidance {{}}\nstart: /{ANSWER}(?s:.)+/\n" if tools else None)
+        return Form(f"%llguidance {{}}\nstart: /{_ANSWERED}/\n" if tools else None)
     return _with_calls(tools, allowed, answer, must_call(options))
 
 
@@ -147,8 +149,8 @@ def _with_calls(
     lines = [
         "%llguidance {}",
         f"start: {call if must else free}",
-        f"ANSWER: /{ANSWER}(?s:.)+/",
-        f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/",
+        f"ANSWER: /{_ANSWERED}/",
+        f"SAID: /[^`]{{1,{REASONING_LIMIT}}}/ & ~/{ANSWER}\\s*/",
         f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
         f"fence: {' | '.join(_fences(allowed))}",
         *([_CODE] if has_code else []),

@@ -56,7 +56,7 @@ from chogori.engine.gguf.reader import Block, Reader
 from chogori.engine.stopping import StopText
 from chogori.errors import RequestError
 
-ENCODER = "gguf/2"
+ENCODER = "gguf/3"
 """How a request is put together here; the number rises when that changes."""
 REDRAWS = 2
 MAX_TOKENS = 800
