@@ -1,17 +1,25 @@
-"""The embedded model for real, through the command: a handful of questions that it must answer."""
+"""The embedded model for real: a handful of questions that it must answer, through the command and
+through a server."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from jsonschema import validate
+from openai import OpenAI
+from pydantic import BaseModel
 
+from chogori.engine.gguf import GgufModel
 from chogori.errors import ModelFileError
 from chogori.presets.models import KNOWN_MODELS, find_model
 from fence import MODELS
+from served import served
 
 CHOGORI = Path(sys.executable).with_name("chogori")
 
@@ -22,11 +30,21 @@ UNKEPT = ("text_delta", "reasoning_delta", "tool_call_delta", "finished", "model
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _local() -> None:  # pyright: ignore[reportUnusedFunction]
+def local() -> Path:
     try:
-        find_model(KNOWN_MODELS["local"], MODELS)
+        return find_model(KNOWN_MODELS["local"], MODELS)
     except ModelFileError as error:
         pytest.skip(f"{error}; these tests need: chogori models pull local")
+
+
+@pytest.fixture(scope="module")
+def client(local: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
+    model = GgufModel(local, KNOWN_MODELS["local"].profile)
+    with (
+        served({"local": model}, tmp_path_factory.mktemp("local")) as server,
+        OpenAI(base_url=server.base_url, api_key=server.key, max_retries=0) as client,
+    ):
+        yield client
 
 
 def ask(question: str, workspace: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -80,3 +98,59 @@ def test_a_greeting_is_greeted_back_without_a_program(workspace: Path) -> None:
     assert events[-1]["type"] == "answer"
     assert events[-1]["text"]
     assert not any(event["type"] == "tool_started" for event in events)
+
+
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "minLength": 1, "maxLength": 40},
+        "unit": {"enum": ["celsius", "fahrenheit"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 14},
+    },
+    "required": ["city", "unit", "days"],
+    "additionalProperties": False,
+}
+
+
+def test_a_program_that_offers_a_tool_gets_the_call_and_then_the_answer(client: OpenAI) -> None:
+    tool: Any = {
+        "name": "get_weather",
+        "description": "Tells the weather of the next days.",
+        "parameters": WEATHER,
+    }
+    asked: Any = {"model": "local", "tools": [{"type": "function", "function": tool}]}
+    question = "What will the weather in Skardu be over the next 3 days, in celsius?"
+    messages: list[Any] = [{"role": "user", "content": question}]
+    reply = client.chat.completions.create(**asked, messages=messages, max_tokens=120).choices[0]
+    assert reply.finish_reason == "tool_calls"
+    [call] = reply.message.tool_calls or []
+    assert call.type == "function"
+    arguments = json.loads(call.function.arguments)
+    validate(arguments, WEATHER)
+    assert arguments == {"city": "Skardu", "unit": "celsius", "days": 3}
+    result = '{"forecast": "snow on all three days, -7 degrees"}'
+    messages += [reply.message, {"role": "tool", "tool_call_id": call.id, "content": result}]
+    answer = client.chat.completions.create(**asked, messages=messages, max_tokens=120).choices[0]
+    assert answer.finish_reason == "stop"
+    assert "snow" in (answer.message.content or "").lower()
+
+
+class Mountain(BaseModel):
+    """What a program wants to know of a text."""
+
+    name: str
+    metres: int
+    range: Literal["Karakoram", "Himalaya", "Andes"]
+
+
+def test_a_program_that_asks_for_a_form_gets_what_the_text_says(client: OpenAI) -> None:
+    text = "At 8,611 metres, K2 is the highest peak of the Karakoram."
+    completion = client.chat.completions.parse(
+        model="local",
+        messages=[{"role": "user", "content": f"Which mountain is meant? {text}"}],
+        response_format=Mountain,
+        max_tokens=60,
+    )
+    [choice] = completion.choices
+    assert choice.finish_reason == "stop"
+    assert choice.message.parsed == Mountain(name="K2", metres=8611, range="Karakoram")
