@@ -31,7 +31,6 @@ from chogori.api.server.restoring import ids_of, k2_ids
 from chogori.api.server.upstreams import Member
 from chogori.chat import (
     ChatModel,
-    ChecksRequests,
     Conversation,
     Delta,
     Finished,
@@ -114,12 +113,13 @@ class Ask:
             token_ids=request.wants_token_ids,
         )
 
-    def check(self, model: ChatModel) -> None:
-        """Raise what `model` knows without doing it that it could not do: `Refused`, or one of our
-        errors."""
-        if isinstance(model, ChecksRequests):
+    def check(self, member: Member) -> None:
+        """Raise what the model knows without doing it that it could not do: `Refused`, or one of
+        our errors."""
+        if member.checks is not None:
+            model = member.model
             conversation = Conversation(self.messages_for(model))
-            model.check(conversation, self.request.tools, self.options_for(model, 0))
+            member.checks.check(conversation, self.request.tools, self.options_for(model, 0))
 
     def messages_for(self, model: ChatModel) -> tuple[Message, ...]:
         """The messages as `model` is to see them."""

@@ -108,7 +108,7 @@ class Chat:
             tally=tally,
         )
         try:
-            ask.check(served.members[0].model)
+            ask.check(served.members[0])
         except ChogoriError as error:
             raise refused_for(error, served.name) from error
         most = _most_tokens(request, served.profile, tally.prompt_tokens)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chogori.api.server.turns import Turns
-from chogori.chat import ChatModel, HasSlots
+from chogori.chat import ChatModel, ChecksRequests, HasSlots
 from chogori.errors import ConfigError
 
 PATIENCE = 3
@@ -47,6 +47,9 @@ class Member:
         self.name = name
         """The model's, as it is served."""
         self.model = upstream.model
+        # Looked at once: Python goes through a protocol anew each time it is asked for one.
+        self.checks = upstream.model if isinstance(upstream.model, ChecksRequests) else None
+        """Who knows without answering what could not be answered."""
         self.weight = upstream.weight
         width = upstream.width
         if width is None and isinstance(upstream.model, HasSlots):
