@@ -12,11 +12,13 @@ from swarm_harness import (
     assign,
     call,
     create,
+    is_orchestrator,
     journals,
     results,
     scratch_store,
     scripted,
     swarm,
+    task_of,
     works,
 )
 
@@ -160,6 +162,22 @@ async def test_subagents_are_given_the_folder_where_the_swarm_has_one() -> None:
         await answered(whole.stream("Go.", run_id=RUN))
         read = [m.text for asked in model.asked for m in asked.conversation if m.role == "tool"]
     assert any("seen it" in text for text in read)
+
+
+async def test_subagents_of_a_role_are_asked_with_the_very_same_options_and_tools() -> None:
+    stages = [[create(), create("other")], [assign("a"), assign("b")], [assign("c", "other")]]
+    async with scratch_store() as store:
+        model = scripted(stages, works(lambda _: 1))
+        whole = swarm(model, World().tools(), store=store, shared_folder=True)
+        await answered(whole.stream("Go.", run_id=RUN))
+    asked = [it for it in model.asked if not is_orchestrator(it.conversation)]
+    assert len(asked) == 6
+    by_role = {
+        task: [it for it in asked if task_of(it.conversation) in task] for task in ("ab", "c")
+    }
+    for alike in by_role.values():
+        assert len({id(it.options) for it in alike}) == 1, "else it is written anew for each"
+        assert len({tuple(map(id, it.tools)) for it in alike}) == 1
 
 
 async def test_works_without_sharing_are_works_all_the_same() -> None:

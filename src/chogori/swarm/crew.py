@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from copy import copy
 from dataclasses import replace
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from chogori.agent import Agent, Budget, kept
 from chogori.agent.journal import SUBAGENT
 from chogori.agent.run import Run
-from chogori.chat import Answer, Event, Price, ToolFinished, Waiting
+from chogori.chat import Answer, Price, ToolFinished, Waiting
 from chogori.errors import ChogoriError, EndpointError, ModelUnavailable
 from chogori.store import Transaction, inbox, logs
 from chogori.swarm.beside import Beside
 from chogori.swarm.executor import Assignment
 from chogori.swarm.folder import Folder
 from chogori.swarm.ledger import Lease, Ledger
+from chogori.swarm.roles import Role
 from chogori.swarm.scheduler import Turnstile
 from chogori.swarm.shared import Results
 from chogori.swarm.steps import Outcome
@@ -71,6 +72,7 @@ class Crew:
         # A subagent waits for those below it: they cannot wait for its turn. There are few.
         self._turnstile = swarm.turnstile() if above is None else Turnstile(swarm.most)
         self._stragglers = Stragglers(swarm.patience_seconds)
+        self._workers: dict[Role, Subagent] = {}
         self._recalled = asyncio.Lock()
         self._knows = not run.past
         """Whether the results that journals hold are known."""
@@ -177,37 +179,46 @@ class Crew:
 
     async def once(self, task: Task, assignment: Assignment) -> Answer:
         """One run of it, from where it stands to its answer. Raises whatever ends it."""
-        events = self.swarm.executor.stream(assignment)
-        async with aclosing(_until_halted(events)) as told:
-            async for event in told:
-                if not isinstance(event, Halted):
+        async with aclosing(self.swarm.executor.stream(assignment)) as events:
+            try:
+                async for event in events:
                     self.beside.tell(assignment.run_id, task.role.name, event)
-                if isinstance(event, Answer):
-                    return event
-                if isinstance(event, Halted) or (
-                    isinstance(event, Waiting) and event.reason == "person"
-                ):
-                    self._paused += 1
-                    self._end_if_all_are_paused()
-                    await asyncio.Event().wait()  # until the run is let go
-                if isinstance(event, Waiting):
-                    raise ChogoriError(
-                        f"it waits for {event.reason}, which nobody can give a subagent"
-                    )
-        raise AssertionError("a leg ends with an Answer or a Waiting")
+                    if isinstance(event, Answer):
+                        return event
+                    if isinstance(event, Waiting):
+                        if event.reason == "person":
+                            break
+                        raise ChogoriError(
+                            f"it waits for {event.reason}, which nobody can give a subagent"
+                        )
+                else:
+                    raise AssertionError("a leg ends with an Answer or a Waiting")
+            except Halted:  # all below it are paused
+                pass
+            self._paused += 1
+            self._end_if_all_are_paused()
+            await asyncio.Event().wait()  # until the run is let go
+            raise AssertionError("nobody sets this event")
 
     def _subagent(self, task: Task, progress: Progress) -> Subagent:
-        agent = self.swarm.subagent(task.role)
-        own = self.folder.tools(task.role.name) if self.folder else []
-        return Subagent(
-            agent,
-            task.role.name,
+        return replace(
+            self._worker(task.role),
             stage=task.stage,
             limits=progress.lease.limits,
             note=progress.note,
             leads=self._lead(progress),
-            tools=[*self.results.share(agent.tools), *own],
         )
+
+    def _worker(self, role: Role) -> Subagent:
+        """What all subagents of a role have in common. What is made of it for the model, for the
+        records, and of the description is made once, whoever asks for it next."""
+        if role not in self._workers:
+            agent = self.swarm.subagent(role)
+            own = self.folder.tools(role.name) if self.folder else []
+            tools = [*self.results.share(agent.tools), *own]
+            worker = Subagent(agent, role.name, tools=tools)
+            self._workers[role] = replace(worker, described=worker.describe())
+        return self._workers[role]
 
     def _lead(self, progress: Progress) -> Callable[[Run, Agent], Leads] | None:
         leads = self.leads
@@ -239,16 +250,6 @@ class Crew:
                     inbox.post(tx, id, message.body)
 
         await store.write(work)
-
-
-async def _until_halted(events: AsyncGenerator[Event]) -> AsyncGenerator[Event | Halted]:
-    """`events`; that all below it are paused is the last thing that is told."""
-    async with aclosing(events):
-        try:
-            async for event in events:
-                yield event
-        except Halted as halted:
-            yield halted
 
 
 class Race:

@@ -51,19 +51,27 @@ class Executor(Protocol):
 class Local:
     """See the module's docstring."""
 
-    async def stream(self, assignment: Assignment) -> AsyncGenerator[Event]:
+    def stream(self, assignment: Assignment) -> AsyncGenerator[Event]:
+        if assignment.may_exist and assignment.subagent.kept_in is not None:
+            return self._go_on(assignment)
+        return self._begin(assignment)
+
+    def _begin(self, assignment: Assignment) -> AsyncGenerator[Event]:
+        id, parent = assignment.run_id, assignment.parent
+        return assignment.subagent.stream(assignment.prompt, run_id=id, parent=parent)
+
+    async def _go_on(self, assignment: Assignment) -> AsyncGenerator[Event]:
+        """With a run that is there; one that is not, begins."""
         subagent, id = assignment.subagent, assignment.run_id
-        if assignment.may_exist and subagent.kept_in is not None:
-            try:
-                async with aclosing(subagent.resume(id, assignment.message)) as events:
-                    async for event in events:
-                        yield event
-                return
-            except RunNotFound:
-                if await is_kept(subagent, id):
-                    raise
-        begun = subagent.stream(assignment.prompt, run_id=id, parent=assignment.parent)
-        async with aclosing(begun) as events:
+        try:
+            async with aclosing(subagent.resume(id, assignment.message)) as events:
+                async for event in events:
+                    yield event
+            return
+        except RunNotFound:
+            if await is_kept(subagent, id):
+                raise
+        async with aclosing(self._begin(assignment)) as events:
             async for event in events:
                 yield event
 

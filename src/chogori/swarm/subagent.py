@@ -6,7 +6,7 @@ that in another process, where `presets.rebuild` knows it by its mark.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -48,6 +48,8 @@ class Subagent(Verbs):
     """Where it may have subagents of its own: the team that it leads in a run."""
     tools: Sequence[Tool] | None = None
     """In the place of the agent's own: the same, shared with others, and the team's."""
+    described: Mapping[str, Any] | None = None
+    """Its description, where it is known: subagents of one role have the same."""
 
     @property
     def kind(self) -> str:
@@ -58,6 +60,8 @@ class Subagent(Verbs):
         return self.agent.kept_in
 
     def describe(self) -> dict[str, Any]:
+        if self.described is not None:
+            return dict(self.described)
         return {**self.agent.describe(), "subagent": {"name": self.name}}
 
     async def drive(self, start: Start, run: Run, branch: str = "") -> AsyncIterator[Event]:
