@@ -38,17 +38,17 @@ def _ready(name: str, what: str, *tools: str) -> Role:
 
 
 _READ = ("read_file", "list_files", "grep")
-_WEB = ("fetch", "search", "browser")
+_PAGES = ("fetch",)
 ROLES = (
-    _ready("researcher", "finds things out from pages and files", *_WEB, *_READ),
-    _ready("reader", "reads files or pages, whole", "fetch", *_READ),
+    _ready("researcher", "finds things out from pages and files", *_PAGES, *_READ),
+    _ready("reader", "reads files or pages, whole", *_PAGES, *_READ),
     _ready(
         "coder",
         "writes and runs programs",
         *("python", "shell", "write_file", "edit_file", *_READ),
     ),
-    _ready("analyst", "computes from data", "python", "sql", *_READ),
-    _ready("fact_checker", "checks statements against sources", *_WEB, "python", *_READ),
+    _ready("analyst", "computes from data", "python", *_READ),
+    _ready("fact_checker", "checks statements against sources", *_PAGES, "python", *_READ),
     _ready("writer", "writes a text from given material", *_READ),
 )
 ORCHESTRATOR = prompt("orchestrator")
