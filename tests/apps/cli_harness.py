@@ -89,6 +89,11 @@ class Cli:
         lines = self.run("runs", "list").stdout.splitlines()[1:]
         return [line.split()[2] for line in lines]
 
+    def lines(self, name: str) -> list[str]:
+        """Those of a file of the workspace; none where there is no such file."""
+        path = self.work / name
+        return path.read_text().splitlines() if path.exists() else []
+
     def files(self) -> dict[str, bytes]:
         """Everything in the data folder."""
         paths = sorted(path for path in self.data.rglob("*") if path.is_file())
@@ -167,6 +172,10 @@ class Signal:
         """Wait until somebody has written to it."""
         assert select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0], "nobody came so far"
         os.read(self._descriptor, 4_096)
+
+    def release(self, lines: int) -> None:
+        """Let so many go on that read a line of it."""
+        os.write(self._descriptor, b"\n" * lines)
 
     def close(self) -> None:
         os.close(self._descriptor)

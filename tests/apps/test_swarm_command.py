@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
-from cli_harness import Cli
+from cli_harness import Cli, Signal
 from rich.console import Console
 
 from chogori.apps.lanes import Lanes
@@ -78,6 +79,50 @@ def test_the_budget_of_the_command_is_that_of_the_whole_swarm(tmp_path: Path) ->
     assert "1 call ·" in done.stdout
     assert "I saw nothing." in done.stdout
     assert "One of three saw a file." in done.stdout
+
+
+STEP = "echo >> begun; read < never"
+
+
+def test_all_are_paused_one_is_told_something_and_all_go_on(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    never = Signal(cli.work / "never")
+    script = cli.script(
+        {"match": "^Compare", "calls": [assign("coder", f"look {number}") for number in (1, 2, 3)]},
+        {"match": "^look", "calls": [{"name": "shell", "arguments": {"command": STEP}}]},
+        {"match": "^only the north", "content": "North."},
+        {"match": "^(North|all of it)", "content": "One says north."},
+        {"at": 1, "content": "all of it"},
+    )
+    whole = ("swarm", "--model", script, "--write", "Compare the files")
+    with cli.start(*whole) as started:
+        run = started.run
+        while len(cli.lines("begun")) < 3:
+            time.sleep(0.02)
+        paused = cli.run("runs", "pause", run)
+        assert f"{run} and 3 subagents stop before their next step" in paused.stderr
+        never.release(3)
+        code, told = started.end()
+    assert code != 0
+    assert f"chogori runs resume {run}" in told
+    first, second, third = subagents(cli, run)
+    assert {state for _, state in (first, second, third)} == {"waiting"}
+    assert cli.run("runs", "steer", second[0], "only the north").returncode == 0
+    done = cli.run("runs", "resume", run)
+    assert done.returncode == 0, done.stderr
+    assert "One says north." in done.stdout
+    assert {state for _, state in subagents(cli, run)} == {"answered"}
+    answers = [cli.kept(id)[-1]["text"] for id, _ in (first, second, third)]
+    assert answers == ["all of it", "North.", "all of it"]
+    assert len(cli.lines("begun")) == 3, "nothing is done again"
+    never.close()
+
+
+def subagents(cli: Cli, run: str) -> list[tuple[str, str]]:
+    """The id of each, and how it stands."""
+    lines = cli.run("runs", "show", run).stdout.splitlines()
+    tree = [line.split() for line in lines if line.startswith(("├", "└"))]
+    return [(id, state) for _, id, _, state, *_ in tree]
 
 
 def lanes(width: int = 100, height: int = 30) -> Lanes:
