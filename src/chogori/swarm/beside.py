@@ -23,6 +23,7 @@ class Beside:
         self._is_watched = is_watched
         self._told: deque[FromSubagent] = deque()
         self._wake: asyncio.Future[None] | None = None
+        self._asking: asyncio.Timeout | None = None
         self._error: Exception | None = None
 
     def tell(self, run_id: str, name: str, event: Event) -> None:
@@ -32,13 +33,38 @@ class Beside:
             self._woken()
 
     def end(self, error: Exception) -> None:
-        """End the leg: `error` is raised to whoever listens."""
+        """End the leg: `error` is raised to whoever listens. Once; what is said while it ends is
+        not heard."""
+        if self._error is not None:
+            return
         self._error = error
         self._woken()
+        if self._asking is not None:
+            self._asking.reschedule(asyncio.get_running_loop().time())
 
-    async def merge(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+    def merge(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
         """`events`, and what is told meanwhile."""
         self._error = None
+        return self._merged(events) if self._is_watched else self._alone(events)
+
+    async def _alone(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        """Nobody is told anything else, so that no event needs a task of its own."""
+        while self._error is None:
+            try:
+                async with asyncio.timeout(None) as self._asking:
+                    event = await anext(events, None)
+            except TimeoutError:
+                if self._error is None:  # it is one of the run's own
+                    raise
+                break
+            finally:
+                self._asking = None
+            if event is None:
+                return
+            yield event
+        raise self._error
+
+    async def _merged(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
         following = self._follow(events)
         try:
             while True:
