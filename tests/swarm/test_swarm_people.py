@@ -22,7 +22,7 @@ from chogori.agent import kept
 from chogori.apps.swarming import lines_of, pause_all
 from chogori.chat import Message, tool
 from chogori.presets import rebuild
-from chogori.swarm.crew import Halted
+from chogori.swarm.crew import LOOK_SECONDS, Halted
 from chogori.swarm.record import tree
 
 
@@ -70,6 +70,36 @@ async def test_all_are_paused_and_one_goes_on_with_new_instructions() -> None:
         listed = await lines_of(store, RUN)
     assert "critical steps 6" in listed[-1]
     assert len(listed) == 2 + len(tasks)
+
+
+async def test_a_task_that_waits_for_its_turn_does_not_begin_once_all_are_paused() -> None:
+    begun, going = asyncio.Semaphore(0), asyncio.Event()
+    deeds: list[str] = []
+
+    @tool(effect="once", approval=False)
+    async def look(key: str) -> str:
+        """Look."""
+        deeds.append(key)
+        begun.release()
+        await going.wait()
+        return key
+
+    tasks = ["a", "b", "c"]
+    model = scripted([[create()], [assign(task) for task in tasks]], works(lambda _: 1))
+    async with scratch_store() as store:
+        whole = swarm(model, [look], store=store, width=1)
+        running = asyncio.create_task(answered(whole.stream("Go.", run_id=RUN)))
+        await begun.acquire()
+        await asyncio.sleep(LOOK_SECONDS)
+        await kept.pause(store, RUN)  # as if the subagent were in its last step
+        going.set()
+        with pytest.raises(Halted):
+            await running
+        assert deeds == ["a/0"]
+        assert [node.state for node in (await tree(store, RUN)).below] == ["answered"]
+        answer = await answered(whole.resume(RUN))
+    assert results(answer) == ["did a", "did b", "did c"]
+    assert deeds == ["a/0", "b/0", "c/0"]
 
 
 async def test_a_swarm_is_made_again_from_its_description_and_goes_on(tmp_path: object) -> None:

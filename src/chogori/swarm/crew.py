@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ATTEMPTS = 4
 """So often a task is taken up when its model cannot be had."""
+LOOK_SECONDS = 0.1
+"""Before a task begins it is looked whether the run is paused, but not more often than that."""
+_PAUSE = b'"pause"'
 LAND_SECONDS = 30.0
 """What is kept of the whole's time for the orchestrator to land, or a tenth where that is less."""
 
@@ -77,6 +80,8 @@ class Crew:
         self._knows = not run.past
         """Whether the results that journals hold are known."""
         self._at_work = self._paused = 0
+        self._looking: asyncio.Task[bool] | None = None
+        self._looked = 0.0
         self._seconds: float | None = None
         self._since = time.monotonic()
 
@@ -97,6 +102,8 @@ class Crew:
             task.waited = time.monotonic() - came
             self._at_work += 1
             try:
+                if await self._is_paused():
+                    await self._stand_still()
                 return await self._work(task, ledger)
             finally:
                 self._at_work -= 1
@@ -195,10 +202,8 @@ class Crew:
                     raise AssertionError("a leg ends with an Answer or a Waiting")
             except Halted:  # all below it are paused
                 pass
-            self._paused += 1
-            self._end_if_all_are_paused()
-            await asyncio.Event().wait()  # until the run is let go
-            raise AssertionError("nobody sets this event")
+            await self._stand_still()
+            raise AssertionError("who stands still is let go with the run")
 
     def _subagent(self, task: Task, progress: Progress) -> Subagent:
         return replace(
@@ -233,6 +238,27 @@ class Crew:
         left = max(0.0, self._seconds - (time.monotonic() - self._since) - kept)
         return replace(cap, seconds=left if cap.seconds is None else min(left, cap.seconds))
 
+    async def _is_paused(self) -> bool:
+        """Whether a person has paused the whole: then nothing begins. The orchestrator hears of it
+        with its next step, which comes after all of this one's tasks."""
+        now = time.monotonic()
+        if self._looking is None or now - self._looked > LOOK_SECONDS:
+            self._looked, self._looking = now, asyncio.create_task(self._look())
+        return await asyncio.shield(self._looking)
+
+    async def _look(self) -> bool:
+        store, id = self.swarm.kept_in, self.run.id
+        if store is None:
+            return False
+        posted = await store.read(lambda tx: inbox.waiting(tx, id))
+        return any(_PAUSE in message.body for message in posted)
+
+    async def _stand_still(self) -> None:
+        """One of those at work is paused: it waits until the run is let go."""
+        self._paused += 1
+        self._end_if_all_are_paused()
+        await asyncio.Event().wait()
+
     def _end_if_all_are_paused(self) -> None:
         if self._paused and self._paused >= self._at_work:
             self.beside.end(Halted(self.run.id))
@@ -246,7 +272,7 @@ class Crew:
         def work(tx: Transaction) -> Any:
             for message in inbox.waiting(tx, id):
                 inbox.take(tx, id, message.number)
-                if b'"pause"' not in message.body:
+                if _PAUSE not in message.body:
                     inbox.post(tx, id, message.body)
 
         await store.write(work)
