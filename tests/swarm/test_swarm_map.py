@@ -20,6 +20,7 @@ from swarm_harness import (
     works,
 )
 
+from chogori.agent import Budget
 from chogori.chat import Message
 from chogori.errors import ConfigError
 from chogori.swarm import Table
@@ -145,3 +146,11 @@ def test_a_table_comes_back_from_json_as_it_was() -> None:
     table = Table(("x",))
     table.add("a", '{"x": [1]}', Outcome(run_id="r", name="n", stage=1, ended="answer"))
     assert Table.of(json.loads(json.dumps(table.told()))).rows == table.rows
+
+
+async def test_a_map_that_is_reminded_of_its_budget_is_not_made_again() -> None:
+    world = World()
+    whole = swarm(scripted([], works(lambda _: 1)), world.tools(), budget=Budget(calls=4), width=4)
+    table = await whole.map("{item}", ["a", "b", "c", "d"])
+    assert [row.ended for row in table.rows] == ["answer"] * 4
+    assert sorted(world.deeds) == ["a/0", "b/0", "c/0", "d/0"]

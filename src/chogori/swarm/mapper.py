@@ -33,9 +33,10 @@ class Mapper:
         tools: Sequence[ToolSpec] = (),
         options: Options = Options(),
     ) -> AsyncIterator[Delta]:
-        last = conversation[-1]
-        if last.role == "tool" or options.tool_choice == "none":
-            reply = assistant(next((m.text for m in conversation if m.role == "tool"), ""))
+        table = next((m.text for m in conversation if m.role == "tool"), None)
+        # Once it is there, no reminder (of the budget, say) has it made again.
+        if table is not None or options.tool_choice == "none":
+            reply = assistant(table or "")
         else:
             task = next(m.text for m in conversation if m.role == "user")
             reply = assistant(calls=[ToolCall("map", MAP.name, task)])
