@@ -141,9 +141,10 @@ def mixed(bench: Bench) -> None:
             sizes = {"agents": count, "calls": 13, "width": width, "seed": seed}
             told = ours(server, "--mixed", "--lengths", **sizes)
             times, met = told["seconds"] / bound, told["done"] == count
-            seconds = f"{times:.2f}x ({told['seconds']:.1f} s of {bound:.1f} s)"
+            seconds = f"{told['seconds']:.1f} s of {bound:.1f} s"
+            measured = f"{times:.2f}x ({seconds}, {told['done']} done)"
             name = f"mixed, width {width}: wall over the bound"
-            bench.add(name, "<= 1.3x", seconds, met=met and times <= 1.3)
+            bench.add(name, "<= 1.3x", measured, met=met and times <= 1.3)
         told = ours(server, "--mixed", **sizes)
         times = told["seconds"] / bound
         print(f"  the last without knowing the lengths: {times:.2f}x (not judged)", flush=True)

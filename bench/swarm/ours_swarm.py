@@ -143,7 +143,7 @@ async def mapped(options: argparse.Namespace, store: Store) -> int:
     table = await swarm.map(
         "Do {item}",
         [f"task {n}: CALLS={count}" for n, count in enumerate(steps)],
-        agent="writer",
+        agent="worker",  # no ready role: it is given the tool
         system_prompt="Be good.",
         lengths=steps if options.lengths else (),
         run_id=options.run,
