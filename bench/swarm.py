@@ -229,10 +229,10 @@ def main() -> int:
             failures.append(f"{name} did not run: {error}")
             print(f"  {failures[-1]}", flush=True)
     judged = (options.agents, options.wide, options.seconds) == (100, 300, 12)
-    print(f"\n{'measure':<58}{'wanted':<58}{'measured':<58}met")
+    print(f"\n{'measure':<64}{'wanted':<58}{'measured':<58}met")
     for row in bench.rows:
         verdict = ("met" if row.met else "MISSED") if judged else "not judged at this size"
-        print(f"{row.name:<58}{row.wanted:<58}{row.measured:<58}{verdict}")
+        print(f"{row.name:<64}{row.wanted:<58}{row.measured:<58}{verdict}")
     print("\n" + ", ".join(f"{name} {told}" for name, told in sorted(bench.versions.items())))
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
