@@ -141,8 +141,11 @@ class Toolset:
         return {call.id: BEYOND for call in calls[allowed:]}
 
     async def _do_all(self, places: Sequence[_Place]) -> AsyncGenerator[ToolStarted | ToolFinished]:
+        # Those of a reply wait alike: which of them are done does not hang on how fast the disk is.
+        effects = {place.started.effect for place in places}
+        worst: Effect = "pure" if effects <= {"pure"} else "once"
         if len(places) == 1:  # most steps make one call, which needs no task of its own
-            async with aclosing(self._run(places[0])) as alone:
+            async with aclosing(self._run(places[0], worst)) as alone:
                 async for event in alone:
                     yield event
             return
@@ -154,7 +157,7 @@ class Toolset:
             done = asyncio.Event()
             before = [last[thing] for thing in touched if thing in last]
             last |= dict.fromkeys(touched, done)
-            tasks.append(asyncio.create_task(self._run_beside(place, before, done, events)))
+            tasks.append(asyncio.create_task(self._run_beside(place, worst, before, done, events)))
         try:
             ended = 0
             while ended < len(places):
@@ -171,6 +174,7 @@ class Toolset:
     async def _run_beside(
         self,
         place: _Place,
+        worst: Effect,
         before: Sequence[asyncio.Event],
         done: asyncio.Event,
         events: asyncio.Queue[ToolStarted | ToolFinished | Exception],
@@ -179,7 +183,7 @@ class Toolset:
         try:
             for event in before:
                 await event.wait()
-            async with aclosing(self._run(place)) as told:
+            async with aclosing(self._run(place, worst)) as told:
                 async for event in told:
                     events.put_nowait(event)
         except Exception as error:  # what came of the call cannot be kept: the run ends with it
@@ -187,12 +191,15 @@ class Toolset:
         finally:
             done.set()
 
-    async def _run(self, place: _Place) -> AsyncGenerator[ToolStarted | ToolFinished]:
-        """One call: its intent on the disk, unless it is pure, the deed, what came of it."""
+    async def _run(
+        self, place: _Place, worst: Effect
+    ) -> AsyncGenerator[ToolStarted | ToolFinished]:
+        """One call: its intent on the disk, unless all of the reply are pure; the deed; what came
+        of it."""
         is_known = place.call.name in self._tools
         begun = self._branch.begin(place.index, place.started, is_known=is_known)
         yield place.started
-        await self._branch.settle(place.started.effect)
+        await self._branch.settle(worst)
         finished = await self._do(place, begun)
         self._branch.finish(place.index, finished)
         yield finished
