@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_a_run_killed_in_the_middle_of_a_reply_comes_to_the_end_it_would_have_co
     spec = cli.script(first, STUCK)
     with cli.start("ask", "--write", "--model", spec, "Do it.") as started:
         started.until("reasoning_delta")
+        time.sleep(1)  # by then what came before the reply is on the disk
         started.kill()
     assert cli.states() == ["unfinished", "answered"]
     before = cli.kept()

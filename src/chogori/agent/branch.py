@@ -102,8 +102,8 @@ class Branch:
         it was begun before and nobody knows what came of it."""
         return None
 
-    def finish(self, index: int, finished: ToolFinished) -> None:
-        """A call was made."""
+    def finish(self, index: int, finished: ToolFinished, begun: Effect) -> None:
+        """A call was made, whose effect was taken to be `begun`."""
 
     def past_calls(self, name: str) -> Sequence[PastCall]:
         """The recorded calls of a tool, told once: what its state is rebuilt from."""
@@ -176,7 +176,7 @@ class RecordedBranch(Branch):
             "request": request.told(upto=self.journal.count - 1, salt=self.journal.salt),
             **({"aside": True} if aside else {}),
         }
-        self.journal.flush_owed()
+        self.journal.flush_later()
         partial, why = MessageBuilder(), "stopped"
         told = replies(model, conversation, tools, options, seconds=seconds, keep_cut=keep_cut)
         try:
@@ -260,8 +260,8 @@ class RecordedBranch(Branch):
         self.journal.add_event(started, self._place(index) | {"tool": name}, without=["call"])
         return None
 
-    def finish(self, index: int, finished: ToolFinished) -> None:
-        is_soon_repeated = finished.effect == "pure" and finished.seconds < QUICK_SECONDS
+    def finish(self, index: int, finished: ToolFinished, begun: Effect) -> None:
+        is_soon_repeated = begun == "pure" and finished.seconds < QUICK_SECONDS
         self.journal.add_event(
             finished, self._place(index), without=["call"], can_wait=is_soon_repeated
         )

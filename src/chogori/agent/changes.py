@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chogori.agent.journal import dump, load
+from chogori.agent.bodies import dump, load
 
 _NAMED = ("instructions", "options", "approval", "guards", "context")
 """What is compared as a whole. A budget may change: whoever resumes may give more. So may what is

@@ -19,25 +19,25 @@ in the world, and what was recorded before them is being written meanwhile.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, cast
+from typing import Any
 
 import orjson
 
+from chogori.agent.bodies import dump, load
+from chogori.agent.flush import End, Flush
 from chogori.chat import Event
 from chogori.chat.event_json import VERSION, decode, encode
-from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
+from chogori.errors import ConfigError, RunDamaged, RunNotFound
 from chogori.store import (
     Lease,
     Record,
     Store,
-    Together,
     Transaction,
     blobs,
     inbox,
@@ -50,6 +50,8 @@ from chogori.store.owners import this_process
 KIND, SUBAGENT = "run", "subagent"
 """Kinds of logs: the run of a person's task, and that of a task which another run assigned."""
 LEASE_SECONDS = 30.0
+LATER_SECONDS = 0.2
+"""What can wait is written by then."""
 _PUBLIC = frozenset(
     {"usage", "effect", "stopped_by", "guard", "policy", "budget", "model", "role", "report"}
 )
@@ -93,54 +95,6 @@ class Entry:
             raise RunDamaged(f"record {self.sequence} of the run {what}") from error
 
 
-@dataclass(slots=True)
-class _End:
-    """Where a log ends, as far as is known. For the works alone, which are done one after another;
-    one that is done in another process has a copy, which may be out of date."""
-
-    known: logs.End | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Flush(Together[list[inbox.Message]]):
-    """The writing of records: brings what was said to the run since."""
-
-    run_id: str
-    records: Sequence[Record]
-    lease: Lease
-    first: int
-    """The number of the first record."""
-    end: _End
-    known: int
-    """The number of the last message that is known."""
-    acted_on: int
-    """That of the last message to be taken out of the inbox, or 0."""
-    parent: str | None
-    kind: str
-
-    @classmethod
-    def together(cls, them: Sequence[Self], tx: Transaction) -> list[list[inbox.Message]]:
-        for it in them:
-            if it.first == 0:
-                logs.create(tx, it.run_id, it.kind, it.parent)
-        appended = logs.append_all(
-            tx, [logs.Append(it.run_id, it.records, it.lease, it.end.known) for it in them]
-        )
-        return [it.written(done, tx) for it, done in zip(them, appended, strict=True)]
-
-    def written(self, done: logs.Appended, tx: Transaction) -> list[inbox.Message]:
-        """What was said. Raises `StoreError` if the records would not be where they belong."""
-        self.end.known = done.end  # if this is undone, the next append finds out
-        if done.sequence != self.first:
-            raise StoreError(
-                f"records of the run {self.run_id} could not be written, so what follows them is "
-                "not written either; chogori runs resume goes on from what is there"
-            )
-        if self.acted_on:
-            inbox.take(tx, self.run_id, self.acted_on)
-        return inbox.waiting(tx, self.run_id, self.known) if done.posted > self.known else []
-
-
 class Journal:
     """One run's, open for writing: whoever holds it drives the run. `close` it."""
 
@@ -164,10 +118,12 @@ class Journal:
         self._kind = kind
         self._now = now
         self._gathered: list[Record] = []
-        self._end = _End()
+        self._end = End()
         self._owes = False
         """Whether anything is gathered that may not wait for the next flush."""
         self._written: asyncio.Future[list[inbox.Message]] | None = None
+        self._due: asyncio.TimerHandle | None = None
+        """When what is gathered is written at the latest."""
         self._failure: BaseException | None = None
         """Why records could not be written: nothing is written after that."""
         self._rung: int | None = None
@@ -204,8 +160,7 @@ class Journal:
 
     @classmethod
     async def reopen(cls, store: Store, run_id: str) -> Journal:
-        """That of a run that exists. Raises `RunNotFound`, and `LeaseHeld` where somebody else
-        drives the run."""
+        """That of a run that exists. Raises `RunNotFound`, and `LeaseHeld` if it is driven."""
 
         owner = this_process()
 
@@ -288,6 +243,12 @@ class Journal:
         if self._owes:
             self.flush()
 
+    def flush_later(self) -> None:
+        """`flush_owed`, and before long what can wait, too."""
+        self.flush_owed()
+        if self._gathered and self._due is None:
+            self._due = asyncio.get_running_loop().call_later(LATER_SECONDS, self.flush)
+
     def flush_soon(self) -> None:
         """`flush_owed`, together with what else comes at the same time."""
         if self._owes:
@@ -300,8 +261,11 @@ class Journal:
 
     def _write(self) -> None:
         records, self._gathered, self._owes = self._gathered, [], False
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         self._written = self._store.submit(
-            _Flush(
+            Flush(
                 self._run_id,
                 records,
                 self._lease,
@@ -411,22 +375,6 @@ def clock_of(past: Sequence[Entry]) -> deque[float]:
 def not_found(run_id: str) -> RunNotFound:
     """There is no such run."""
     return RunNotFound(f"there is no run {run_id!r} here; see: chogori runs list")
-
-
-def dump(value: Any) -> bytes:
-    """JSON; whatever the value holds, it can be written."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # a lone surrogate, a number beyond 64 bits, an object of an adapter's own
-        return json.dumps(value, default=str, skipkeys=True, sort_keys=True).encode()
-
-
-def load(text: bytes) -> dict[str, Any]:
-    """What `dump` wrote."""
-    try:
-        return cast(dict[str, Any], orjson.loads(text))
-    except orjson.JSONDecodeError:
-        return cast(dict[str, Any], json.loads(text))
 
 
 def _is_public(name: str, value: Any) -> bool:

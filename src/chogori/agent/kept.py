@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chogori.agent.bodies import dump
 from chogori.agent.journal import (
     KIND,
     SUBAGENT,
     Entry,
     Journal,
-    dump,
     lease_name,
     not_found,
     read,

@@ -51,7 +51,7 @@ class _Records:
     def add(self, *what: object, **more: object) -> NoReturn:
         raise _EndOfRecords
 
-    add_event = flush = flush_owed = add
+    add_event = flush = flush_later = add
 
     async def settle(self) -> None:
         """Whoever waits for this is about to do something."""

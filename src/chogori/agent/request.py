@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from chogori.agent.journal import Entry, dump
+from chogori.agent.bodies import dump
+from chogori.agent.journal import Entry
 from chogori.chat import ChatModel, Conversation, Message, Options, TextPart, ToolSpec
 from chogori.errors import RunChanged
 

@@ -201,7 +201,7 @@ class Toolset:
         yield place.started
         await self._branch.settle(worst)
         finished = await self._do(place, begun)
-        self._branch.finish(place.index, finished)
+        self._branch.finish(place.index, finished, place.started.effect)
         yield finished
 
     async def _do(self, place: _Place, begun: Effect | None) -> ToolFinished:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from chogori.agent.journal import dump, load
+from chogori.agent.bodies import dump, load
 from chogori.chat import Tool, ToolContext, ToolError, tool
 from chogori.store import Record, Store, Transaction, blobs, logs
 

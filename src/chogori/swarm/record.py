@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chogori.agent import kept
-from chogori.agent.journal import load, not_found
+from chogori.agent.bodies import load
+from chogori.agent.journal import not_found
 from chogori.store import Log, Store, Transaction, blobs, logs
 
 

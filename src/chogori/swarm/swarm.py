@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from chogori.agent import Agent, Budget
+from chogori.agent.bodies import dump
 from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
-from chogori.agent.journal import dump
 from chogori.agent.run import Run, Standing, Start
 from chogori.agent.verbs import Verbs
 from chogori.chat import Answer, ChatModel, Event, Tool
