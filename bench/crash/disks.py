@@ -32,7 +32,7 @@ def full_disk(baseline: Baseline, chance: random.Random) -> str:
     """A disk that is full in the middle of a run, and has space again when it is resumed."""
     with folder() as path, small_disk(path / "disk", 1_000) as disk:
         order, ballast = Order(path, baseline.calls, disk=disk), disk / "ballast"
-        ballast.write_bytes(bytes(1_000_000 - chance.randint(250_000, 550_000)))
+        ballast.write_bytes(bytes(1_000_000 - chance.randint(250_000, 380_000)))
         run(order)
         said = _refused(order, "no space left", "disk is neither full nor failing")
         ballast.unlink()

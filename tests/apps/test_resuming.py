@@ -139,6 +139,7 @@ def test_ctrl_c_in_a_call_ends_it_and_the_run_goes_on_without_repeating_it(
 def test_what_python_remembered_is_there_again(cli: Cli) -> None:
     with cli.start("ask", "--model", cli.script(python("x = 41"), STUCK), "Go.") as started:
         started.until("reasoning_delta")
+        time.sleep(1)  # by then what came before the reply is on the disk
         started.kill()
     cli.script(ASKED_AGAIN, python("print(x + 1)"), {"content": "Done."})
     told = cli.told("runs", "resume", "last", "--json")
@@ -149,6 +150,7 @@ def test_where_what_python_remembered_is_lost_the_model_is_told(cli: Cli) -> Non
     first = python("x = 41; open('/out/seen', 'a').write('x')")
     with cli.start("ask", "--model", cli.script(first, STUCK), "Go.") as started:
         started.until("reasoning_delta")
+        time.sleep(1)  # by then what came before the reply is on the disk
         started.kill()
     cli.script(ASKED_AGAIN, python("print('x' in globals())"), {"content": "Done."})
     told = cli.told("runs", "resume", "last", "--json")
