@@ -52,7 +52,7 @@ def test_too_small_a_memory_is_refused_with_what_would_do(folder: Path) -> None:
         load(folder, memory_bytes=1000)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 2), st.sets(st.integers(0, 15), max_size=4))))
 def test_the_hot_experts_never_take_more_than_the_budget(
     folder: Path, asked: list[tuple[int, set[int]]]

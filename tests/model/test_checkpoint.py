@@ -79,7 +79,7 @@ def test_others_read_what_we_write(network: K2, bf16: Path) -> None:
         assert torch.equal(found[name], kept)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(configs(columns=32))
 def test_every_tensor_has_its_published_name_and_shape(config: K2Config) -> None:
     from transformers import DeepseekV3ForCausalLM
@@ -282,7 +282,7 @@ def test_a_weight_is_dequantized_where_numbers_are_wanted(int4: Path) -> None:
     assert torch.equal(checkpoint.tensor(name), dequantize(matrix))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(configs())
 def test_every_tensor_begins_at_a_multiple_of_its_element(config: K2Config) -> None:
     with TemporaryDirectory() as folder:

@@ -19,7 +19,6 @@ torch.set_num_threads(1)
 seeds = st.integers(0, 2**20)
 lengths = st.integers(1, 40)
 heavy = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 NEAR_TIE = 1e-5

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -44,7 +44,6 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     assert (found - expected).abs().max() <= ROUNDED * expected.abs().max()
 
 
-@settings(deadline=None)
 @given(rows=st.integers(1, 20), columns=st.integers(1, 100), seed=seeds)
 def test_a_norm(kernel: Kernel, rows: int, columns: int, seed: int) -> None:
     x, weight_C = numbers(2, rows, columns, seed=seed), numbers(columns, seed=seed + 1)
@@ -53,7 +52,6 @@ def test_a_norm(kernel: Kernel, rows: int, columns: int, seed: int) -> None:
     assert_near(kernel.rms_norm(x, weight_C, 1e-5), norm(x.float()))
 
 
-@settings(deadline=None)
 @given(config=configs(), seen=st.integers(1, 70), seed=seeds)
 def test_a_row_of_the_cache_and_attention_over_it(
     kernel: Kernel, config: K2Config, seen: int, seed: int

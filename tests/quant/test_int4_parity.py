@@ -38,7 +38,7 @@ def drawn_weight(shape: tuple[int, int], seed: int, dtype: torch.dtype) -> torch
     return weight_RC
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @draws
 def test_packing_and_unpacking(shape: tuple[int, int], seed: int) -> None:
     from compressed_tensors.compressors.pack_quantized.helpers import (
@@ -53,7 +53,7 @@ def test_packing_and_unpacking(shape: tuple[int, int], seed: int) -> None:
 
 
 @dtypes
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @draws
 def test_dequantizing(
     arguments: Any, dtype: torch.dtype, shape: tuple[int, int], seed: int
@@ -66,7 +66,7 @@ def test_dequantizing(
 
 
 @dtypes
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @draws
 def test_scales_of_the_minmax_observer(
     arguments: Any, dtype: torch.dtype, shape: tuple[int, int], seed: int
@@ -79,7 +79,7 @@ def test_scales_of_the_minmax_observer(
     assert torch.equal(quantize(weight_RC, MINMAX).scale_RG, scale_RG)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @draws
 def test_codes_of_float32_weights(arguments: Any, shape: tuple[int, int], seed: int) -> None:
     """Of bfloat16 weights they divide in bfloat16, which moves a quotient by up to 1/64."""

@@ -27,7 +27,7 @@ from torch import Tensor
 from chogori.quant.int4 import Int4Weight, dequantize, pack
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("products.c", "token.c"))
-HEADER = Path(__file__).with_name("numbers.h")
+HEADERS = tuple(sorted(Path(__file__).parent.glob("*.h")))
 COMPILERS = ("cc", "gcc")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 CHUNK, GROUP, LANES = 128, 32, 32
@@ -43,12 +43,16 @@ class Kernel:
         # loaded: a second pool of threads would spin against the first.
         library = ctypes.CDLL(str(path))
         self._products = _function(library.chogori_products, "pi")
+        self._arrange = _function(library.chogori_arrange, "ppi")
         self._dequantize = _function(library.chogori_dequantize, "pppi")
         self._rms_norm = _function(library.chogori_rms_norm, "pppiif")
         self._latent_row = _function(library.chogori_latent_row, "pppppiif")
         self._attend = _function(library.chogori_attend, "pf")
         self.path = path
-        self.is_vectorised = bool(library.chogori_is_vectorised())
+        library.chogori_way.restype = ctypes.c_char_p
+        self.way: str = library.chogori_way().decode()
+        """By which of the three headers rows are multiplied."""
+        self._chunk_bytes: int = library.chogori_chunk_bytes()
 
     @staticmethod
     def takes(weight: object) -> bool:
@@ -84,7 +88,7 @@ class Kernel:
             is_coded = isinstance(weight, Int4Weight)
             given = held.get((id(x), is_coded))
             if given is None:
-                given = held[id(x), is_coded] = arrange(x) if is_coded else x.contiguous()
+                given = held[id(x), is_coded] = self._given(x.contiguous(), is_coded)
             y = x.new_empty((*x.shape[:-1], rows))
             outputs.append(y)
             held_at, scale_at = (
@@ -97,6 +101,15 @@ class Kernel:
             jobs.extend((tokens, rows, columns, x.dtype == torch.float32))
         self._products(jobs.buffer_info()[0], len(outputs))
         return outputs
+
+    def _given(self, x: Tensor, is_coded: bool) -> Tensor:
+        """x in the order and form in which codes are met."""
+        if not is_coded:
+            return x
+        count = x.numel() // CHUNK
+        chunks = torch.empty(count * self._chunk_bytes, dtype=torch.uint8)
+        self._arrange(x.data_ptr(), chunks.data_ptr(), count)
+        return chunks
 
     def dequantize(self, weight: Int4Weight) -> Tensor:
         """The matrix in bfloat16, bit for bit that of `int4.dequantize`."""
@@ -162,11 +175,6 @@ class Kernel:
         return out_HV
 
 
-def arrange(x_TC: Tensor) -> Tensor:
-    """Columns in the order in which codes are met: [chunk, 4, lane] of [chunk, lane, 4]."""
-    return x_TC.unflatten(-1, (-1, LANES, CHUNK // LANES)).transpose(-1, -2).contiguous()
-
-
 def _function(made: Any, kinds: str) -> Any:
     """A function of the library, its arguments being pointers, integers and floats."""
     types = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
@@ -175,22 +183,23 @@ def _function(made: Any, kinds: str) -> Any:
     return made
 
 
-def build_kernel(folder: Path) -> Kernel | None:
+def build_kernel(folder: Path, *, flags: Sequence[str] = FLAGS) -> Kernel | None:
     """The kernel for this machine, compiled into `folder` if it is not there yet (about a second).
+    `flags` can name an older processor than this one.
 
     None where there is no C compiler, or where what it makes cannot be loaded or is wrong.
     """
-    path = folder / f"kernel-{_fingerprint()}.so"
+    path = folder / f"kernel-{_fingerprint(flags)}.so"
     try:
         if not path.exists():
-            _compile(path)
+            _compile(path, flags)
         kernel = Kernel(path)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     return kernel if _agrees(kernel) else None
 
 
-def _compile(path: Path) -> None:
+def _compile(path: Path, flags: Sequence[str]) -> None:
     compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
         raise FileNotFoundError("no C compiler")
@@ -198,7 +207,7 @@ def _compile(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         parts = [str(Path(folder) / f"{source.stem}.o") for source in SOURCES]
         for source, part in zip(SOURCES, parts, strict=True):
-            _run(compiler, *FLAGS, "-c", str(source), "-o", part)
+            _run(compiler, *flags, "-c", str(source), "-o", part)
         made = Path(folder) / "kernel.so"
         _run(compiler, "-shared", *parts, "-lm", "-o", str(made))
         made.replace(path)
@@ -208,11 +217,11 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
-def _fingerprint() -> str:
+def _fingerprint(flags: Sequence[str]) -> str:
     """Changes with whatever the compiled file depends on."""
     about = [
-        *(each.read_text() for each in (HEADER, *SOURCES)),
-        *FLAGS,
+        *(each.read_text() for each in (*HEADERS, *SOURCES)),
+        *flags,
         platform.machine(),
         torch.__version__,
     ]

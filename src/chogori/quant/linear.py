@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import compress
 from typing import Protocol, cast
 
@@ -25,12 +26,15 @@ from torch.nn import functional
 from chogori.quant.int4 import Int4Weight, dequantize, unpack
 from chogori.quant.kernel import Kernel
 
-FEW_TOKENS = 40
-"""Up to here the kernel decodes codes for each product; `make bench-k2` measures the crossing."""
+FEW_TOKENS, FEW_HALF_TOKENS, FEW_WIDE_TOKENS = 40, 4, 4
+"""Up to here the kernel decodes codes for each product, and multiplies by bfloat16 and by float32,
+whose rows four tokens share; `make bench-k2` measures the crossing."""
+MORE_TOKENS, MORE_HALF_TOKENS = 512, 128
+"""The first two where the processor has AVX2 and torch nothing faster for bfloat16."""
 FEW_PACKED_TOKENS = 16
 """Up to here torch's own INT4 product does."""
-FEW_PLAIN_TOKENS = 4
-"""Up to here bfloat16 and float32 go through the kernel, whose rows four tokens share."""
+BLOCK = 1 << 20
+"""Weights that are made float32 at once: the cache holds them until they are multiplied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +117,18 @@ class KernelLinears:
 
     def _goes_through(self, x: Tensor, matrix: Matrix) -> bool:
         """Whether the kernel makes this product itself."""
-        is_plain = isinstance(matrix, Tensor)
-        most = FEW_PLAIN_TOKENS if is_plain else FEW_TOKENS
-        is_few = x.numel() <= most * x.shape[-1] and not x.requires_grad
-        dtype = matrix.dtype if is_plain else torch.bfloat16
+        dtype = matrix.dtype if isinstance(matrix, Tensor) else torch.bfloat16
+        is_few = x.numel() <= self._most(matrix) * x.shape[-1] and not x.requires_grad
         return is_few and x.dtype == dtype and self.kernel.takes(matrix)
+
+    def _most(self, matrix: Matrix) -> int:
+        """Tokens."""
+        is_ahead = self.kernel.way == "AVX2" and not has_fast_bfloat16()
+        if not isinstance(matrix, Tensor):
+            return MORE_TOKENS if is_ahead else FEW_TOKENS
+        if matrix.dtype == torch.float32:
+            return FEW_WIDE_TOKENS
+        return MORE_HALF_TOKENS if is_ahead else FEW_HALF_TOKENS
 
     def _other(self, x: Tensor, matrix: Matrix) -> Tensor:
         if (
@@ -125,22 +136,41 @@ class KernelLinears:
             and x.dtype == torch.bfloat16
             and self.kernel.takes(matrix)
         ):
-            return functional.linear(x, self.kernel.dequantize(matrix))
+            return product(x, self.kernel.dequantize(matrix))
         return _product(x, matrix)
+
+
+def product(x_TC: Tensor, weight_RC: Tensor) -> Tensor:
+    """x @ w.T by torch; bfloat16 in float32, some rows at a time, where that is what the processor
+    multiplies."""
+    if not x_TC.dtype == weight_RC.dtype == torch.bfloat16 or has_fast_bfloat16():
+        return functional.linear(x_TC, weight_RC)
+    x_TC, parts = x_TC.float(), weight_RC.split(max(1, BLOCK // weight_RC.shape[1]))
+    return torch.cat([functional.linear(x_TC, part.float()).bfloat16() for part in parts], -1)
+
+
+@cache
+def has_fast_bfloat16() -> bool:
+    """Whether torch has a product in bfloat16 for this processor. Without AVX512 its own is thirty
+    times slower than that in float32."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except AttributeError:  # built without that library
+        return True
 
 
 def _product(x_TC: Tensor, matrix: Matrix) -> Tensor:
     match matrix:
         case Tensor():
-            return functional.linear(x_TC, matrix)
+            return product(x_TC, matrix)
         case PackedInt4() if x_TC.dtype == torch.bfloat16 and len(x_TC) <= FEW_PACKED_TOKENS:
             return torch.ops.aten._weight_int4pack_mm_for_cpu(
                 x_TC, matrix.packed, matrix.published.group_size, matrix.scale_and_zero_GR2
             )
         case PackedInt4():
-            return functional.linear(x_TC, dequantize(matrix.published, x_TC.dtype))
+            return product(x_TC, dequantize(matrix.published, x_TC.dtype))
         case Int4Weight():
-            return functional.linear(x_TC, dequantize(matrix, x_TC.dtype))
+            return product(x_TC, dequantize(matrix, x_TC.dtype))
 
 
 def _packed(weight: Int4Weight) -> PackedInt4:

@@ -4,13 +4,23 @@
  *
  * A chunk of codes is 128 columns: 64 bytes, seen as 32 lanes of 16 bits with four codes each, and
  * four scales. Shifted right by 4k, the low nibbles of the lanes are the codes of the columns
- * 4 * lane + k, so x is arranged beforehand: x[chunk][k][lane] = column chunk * 128 + 4 * lane + k.
- * A plain matrix is bfloat16 or float32, as x and y are; products are added in float32 either way.
+ * 4 * lane + k, so x is arranged beforehand, for all rows, as [chunk][k][lane].
+ * A plain matrix is bfloat16 or float32, as x and y are.
  *
  * Decoding one token reads every weight once, so a kernel is as good as its share of the memory
- * bandwidth. With AVX512-BF16 a nibble becomes a bfloat16 by one lookup in a register; elsewhere, and
- * for float32 everywhere, plain loops are left to the compiler to vectorise.
+ * bandwidth. How a row is multiplied is told by one of three headers, which define
+ *
+ *   WAY            its name
+ *   chunk_t        a chunk of x as coded_rows wants it, and
+ *   arrange        makes it
+ *   coded_rows     rows of codes, from one to another, and
+ *   plain_rows     of bfloat16
+ *   group_of       32 codes as bfloat16
+ *
+ * and for float32, plain loops are left to the compiler to vectorise.
  */
+#include <math.h>
+
 #include "numbers.h"
 
 #define CHUNK 128
@@ -27,7 +37,8 @@
 
 typedef struct {
     union {
-        const uint16_t *x; /* bfloat16 [tokens][columns], arranged for codes */
+        const uint16_t *x;  /* bfloat16 [tokens][columns] */
+        const void *chunks; /* for codes: chunk_t [tokens][columns / 128] */
         const float *wide_x;
     };
     union {
@@ -82,150 +93,22 @@ ROW wide_row(const job_t *job, int64_t r, int64_t first, const int tokens) {
 static void wide_rows(const job_t *job, int64_t from, int64_t to) { EACH_ROW(wide_row) }
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
-#include <immintrin.h>
-
-int chogori_is_vectorised(void) { return 1; }
-
-/* The values -8 to 7, twice: a lookup goes by five bits, of which the highest is not ours. */
-static inline __m512i values_of_nibbles(void) {
-    uint16_t table[32];
-    for (int i = 0; i < 32; i++) {
-        float value = (float)((i & 15) - 8);
-        uint32_t bits;
-        memcpy(&bits, &value, 4);
-        table[i] = (uint16_t)(bits >> 16);
-    }
-    return _mm512_loadu_si512(table);
-}
-
-static inline __m512 scales_of_chunk(const uint16_t *scale) {
-    /* Four scales, each the upper half of four floats. */
-    const __m512i lane = _mm512_set_epi16(3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2,
-                                          1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-    __m512i four = _mm512_castsi128_si512(_mm_loadl_epi64((const __m128i *)scale));
-    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, lane, four));
-}
-
-/* Every sum has two registers, since a product takes longer than the wait for the next. */
-ROW coded_row(const job_t *job, int64_t r, int64_t first, const int tokens, __m512i table) {
-    const int64_t columns = job->columns;
-    const uint16_t *codes = job->weight + r * (columns / 4);
-    const uint16_t *scale = job->scale + r * (columns / GROUP);
-    const uint16_t *x = job->x + first * columns;
-    __m512 total[TOKENS];
-    for (int t = 0; t < tokens; t++) total[t] = _mm512_setzero_ps();
-    for (int64_t at = 0; at < columns; at += CHUNK) {
-        __m512i lanes = _mm512_loadu_si512(codes + at / 4);
-        _mm_prefetch((const char *)(codes + at / 4) + AHEAD, _MM_HINT_T1);
-        __m512 part[2][TOKENS];
-        for (int t = 0; t < tokens; t++) part[0][t] = part[1][t] = _mm512_setzero_ps();
-        for (int k = 0; k < 4; k++) {
-            __m512i w = _mm512_permutexvar_epi16(_mm512_srli_epi16(lanes, 4 * k), table);
-            for (int t = 0; t < tokens; t++) {
-                __m512i v = _mm512_loadu_si512(x + t * columns + at + k * LANES);
-                part[k & 1][t] = _mm512_dpbf16_ps(part[k & 1][t], (__m512bh)w, (__m512bh)v);
-            }
-        }
-        __m512 s = scales_of_chunk(scale + at / GROUP);
-        for (int t = 0; t < tokens; t++)
-            total[t] = _mm512_fmadd_ps(_mm512_add_ps(part[0][t], part[1][t]), s, total[t]);
-    }
-    for (int t = 0; t < tokens; t++)
-        job->y[(first + t) * job->rows + r] = to_bf16(_mm512_reduce_add_ps(total[t]));
-}
-
-ROW plain_row(const job_t *job, int64_t r, int64_t first, const int tokens) {
-    const int64_t columns = job->columns;
-    const uint16_t *weight = job->weight + r * columns;
-    const uint16_t *x = job->x + first * columns;
-    __m512 part[2][TOKENS];
-    for (int t = 0; t < tokens; t++) part[0][t] = part[1][t] = _mm512_setzero_ps();
-    for (int64_t at = 0; at < columns; at += 2 * LANES) {
-        for (int k = 0; k < 2 && at + k * LANES < columns; k++) {
-            __m512i w = _mm512_loadu_si512(weight + at + k * LANES);
-            _mm_prefetch((const char *)(weight + at + k * LANES) + AHEAD, _MM_HINT_T1);
-            for (int t = 0; t < tokens; t++) {
-                __m512i v = _mm512_loadu_si512(x + t * columns + at + k * LANES);
-                part[k][t] = _mm512_dpbf16_ps(part[k][t], (__m512bh)w, (__m512bh)v);
-            }
-        }
-    }
-    for (int t = 0; t < tokens; t++)
-        job->y[(first + t) * job->rows + r] =
-            to_bf16(_mm512_reduce_add_ps(_mm512_add_ps(part[0][t], part[1][t])));
-}
-
-static void coded_rows(const job_t *job, int64_t from, int64_t to) {
-    const __m512i table = values_of_nibbles();
-    EACH_ROW(coded_row, table)
-}
-
-static void plain_rows(const job_t *job, int64_t from, int64_t to) { EACH_ROW(plain_row) }
-
-/* One group: its sixteen possible values are a table, and its codes look them up. */
-static void group_of(const uint8_t *codes, uint16_t scale, uint16_t *out) {
-    const __m512 value = _mm512_set_ps(7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8);
-    __m256i half = (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(value, _mm512_set1_ps(from_bf16(scale))));
-    __m512i table = _mm512_broadcast_i64x4(half);
-    __m512i byte = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)codes));
-    /* The low nibble to the low half of 32 bits, the high nibble to the high half. */
-    __m512i lanes = _mm512_or_si512(byte, _mm512_slli_epi32(byte, 12));
-    _mm512_storeu_si512(out, _mm512_permutexvar_epi16(lanes, table));
-}
-
+#include "rows_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
+#include "rows_avx2.h"
 #else
-
-int chogori_is_vectorised(void) { return 0; }
-
-static float coded_product(const job_t *job, int64_t r, const uint16_t *x) {
-    const uint16_t *codes = job->weight + r * (job->columns / 4);
-    const uint16_t *scale = job->scale + r * (job->columns / GROUP);
-    float total = 0;
-    for (int64_t at = 0; at < job->columns; at += CHUNK)
-        for (int g = 0; g < GROUPS; g++) {
-            float part[8] = {0};
-            for (int k = 0; k < 4; k++)
-                for (int i = 0; i < 8; i++) {
-                    int lane = 8 * g + i;
-                    int code = ((codes[at / 4 + lane] >> (4 * k)) & 15) - 8;
-                    part[i] += (float)code * from_bf16(x[at + k * LANES + lane]);
-                }
-            float sum = 0;
-            for (int i = 0; i < 8; i++) sum += part[i];
-            total += sum * from_bf16(scale[at / GROUP + g]);
-        }
-    return total;
-}
-
-static float plain_product(const job_t *job, int64_t r, const uint16_t *x) {
-    const uint16_t *weight = job->weight + r * job->columns;
-    float part[LANES] = {0};
-    for (int64_t at = 0; at < job->columns; at += LANES)
-        for (int i = 0; i < LANES; i++) part[i] += from_bf16(weight[at + i]) * from_bf16(x[at + i]);
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += part[i];
-    return total;
-}
-
-#define EACH_PRODUCT(product)                                                \
-    for (int64_t t = 0; t < job->tokens; t++)                            \
-        for (int64_t r = from; r < to; r++)                              \
-            job->y[t * job->rows + r] = to_bf16(product(job, r, job->x + t * job->columns));
-
-static void coded_rows(const job_t *job, int64_t from, int64_t to) { EACH_PRODUCT(coded_product) }
-
-static void plain_rows(const job_t *job, int64_t from, int64_t to) { EACH_PRODUCT(plain_product) }
-
-static void group_of(const uint8_t *codes, uint16_t scale, uint16_t *out) {
-    uint16_t table[16];
-    for (int i = 0; i < 16; i++) table[i] = to_bf16((float)(i - 8) * from_bf16(scale));
-    for (int i = 0; i < GROUP / 2; i++) {
-        out[2 * i] = table[codes[i] & 15];
-        out[2 * i + 1] = table[codes[i] >> 4];
-    }
-}
-
+#include "rows_plain.h"
 #endif
+
+const char *chogori_way(void) { return WAY; }
+
+int64_t chogori_chunk_bytes(void) { return sizeof(chunk_t); }
+
+/* x, bfloat16, as it is met beside codes. */
+void chogori_arrange(const uint16_t *x, chunk_t *chunks, int64_t count) {
+#pragma omp parallel for schedule(static) if (count > 512)
+    for (int64_t at = 0; at < count; at++) arrange(x + at * CHUNK, chunks + at);
+}
 
 static int64_t row_bytes(const job_t *job) {
     return job->scale ? job->columns / 2 : job->columns * (job->is_wide ? 4 : 2);
