@@ -34,7 +34,7 @@ def said_slowly(prompt: list[int], count: int) -> list[int]:
     return ids[len(prompt) :]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(prompts, min_size=1, max_size=4))
 def test_a_kept_cache_never_changes_what_is_said(asked: list[list[int]]) -> None:
     kept = engine()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,19 @@ from chogori.chat import (
     assistant,
     user,
 )
+from chogori.chat.markers import (
+    ARGUMENTS_BEGIN,
+    CALL_BEGIN,
+    CALL_END,
+    SECTION_BEGIN,
+    SECTION_END,
+    THINK_END,
+)
+from chogori.chat.token_ids import written_ids
+from chogori.chat.tokenizer import Tokenizer
 from chogori.engine.k2 import NANO, K2Model, describe, find_folder
+from chogori.engine.k2.generation import Engine
+from chogori.engine.k2.sampler import Drawn
 from chogori.engine.k2.told import prompt_told
 from chogori.errors import CheckpointError, ConfigError, ContextTooLong
 from chogori.presets import load
@@ -133,6 +145,34 @@ async def test_tools_are_told_to_the_model_unless_there_is_no_choice(model: K2Mo
 async def test_what_it_cannot_hold_a_reply_to_is_refused(model: K2Model, held: dict) -> None:
     with pytest.raises(ConfigError, match="does not hold a reply to a form"):
         await reply(model, options=Options(**held))
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+async def test_a_reply_of_one_call_ends_before_the_second(
+    model: K2Model, monkeypatch: pytest.MonkeyPatch, parallel: bool
+) -> None:
+    tokenizer = Tokenizer.from_file(describe(NANO, "k2:nano").vocabulary)
+
+    def call(number: int) -> list[int]:
+        name, end = tokenizer.encode(f"functions.add:{number}"), tokenizer.id_of(CALL_END)
+        begun = [tokenizer.id_of(CALL_BEGIN), *name, tokenizer.id_of(ARGUMENTS_BEGIN)]
+        return [*begun, *tokenizer.encode("{}"), end]
+
+    first = [tokenizer.id_of(THINK_END), tokenizer.id_of(SECTION_BEGIN), *call(0)]
+    close = tokenizer.id_of(SECTION_END)
+    script = [*first, *call(1), close, *sorted(tokenizer.stop_ids)[:1]]
+
+    def scripted(*_: object, **__: object) -> Iterator[Drawn]:
+        yield from map(Drawn, script)
+
+    monkeypatch.setattr(Engine, "generate", scripted)
+    options = Options(parallel_tool_calls=parallel)
+    said, finished = await reply(model, options=options, tools=(ADD,))
+    assert [call.id for call in said.tool_calls] == [
+        f"functions.add:{n}" for n in range(1 + parallel)
+    ]
+    assert finished.reason == "tool_calls"
+    assert written_ids(finished.extra) == (script[:-1] if parallel else [*first, close])
 
 
 async def test_a_conversation_that_fills_the_context_is_refused(model: K2Model) -> None:

@@ -36,7 +36,7 @@ from chogori.chat import (
     ToolSpec,
     Usage,
 )
-from chogori.chat.markers import THINK_END
+from chogori.chat.markers import CALL_BEGIN, SECTION_END, THINK_END, Marker
 from chogori.chat.prompts import Prompt, Prompts
 from chogori.chat.token_ids import written_ids
 from chogori.chat.tokenizer import Tokenizer
@@ -92,7 +92,7 @@ class K2Model:
             prompt = loaded.prompts.prompt(
                 conversation, tools, thinking=options.thinking is not False, prefill=options.prefill
             )
-            reply = _Reply(loaded.prompts, prompt, tools, options.stop)
+            reply = _Reply(loaded.prompts, prompt, tools, options)
             drawn = _in_thread(
                 lambda: loaded.engine.generate(
                     prompt.ids,
@@ -104,7 +104,7 @@ class K2Model:
             async for token in drawn:
                 for delta in reply.take(token):
                     yield delta
-                if reply.has_stopped:
+                if reply.is_over:
                     break
             await drawn.aclose()
             for delta in reply.end():
@@ -208,21 +208,28 @@ class _Reply:
     """Adds up the tokens of a reply and tells them as deltas."""
 
     def __init__(
-        self, prompts: Prompts, prompt: Prompt, tools: Sequence[ToolSpec], stops: Sequence[str]
+        self, prompts: Prompts, prompt: Prompt, tools: Sequence[ToolSpec], options: Options
     ) -> None:
         self._prompts = prompts
         self._prompt = prompt
         self._reader = prompts.reader(prompt, tools)
-        self._stop = StopText(stops)
+        self._stop = StopText(options.stop)
+        self._is_one_call = not options.parallel_tool_calls
+        self._is_whole = False
         self._ids: list[int] = []
         self._logprobs: list[dict[str, Any]] = []
 
     @property
-    def has_stopped(self) -> bool:
-        """Whether a stop string has come."""
-        return self._stop.has_stopped
+    def is_over(self) -> bool:
+        """Whether a stop string has come, or a second call where there may be one."""
+        return self._stop.has_stopped or self._is_whole
 
     def take(self, drawn: Drawn) -> Iterator[Delta]:
+        if self._is_one_call and self._reader.has_calls and drawn.id == self._id(CALL_BEGIN):
+            self._is_whole = True  # the reply ends as if the model had ended it
+            self._ids.append(self._id(SECTION_END))
+            yield from self._kept(self._reader.feed(self._ids[-1:]))
+            return
         self._ids.append(drawn.id)
         if drawn.logprob is not None:
             self._logprobs.append(self._told(drawn))
@@ -230,7 +237,7 @@ class _Reply:
             yield from self._kept(self._reader.feed([drawn.id]))
 
     def end(self) -> Iterator[Delta]:
-        if self.has_stopped:
+        if self._stop.has_stopped:
             return
         yield from self._kept(self._reader.end(cut_short=self._reason() == "length"))
         if text := self._stop.end():
@@ -249,7 +256,7 @@ class _Reply:
     def _reason(self) -> FinishReason:
         if self._reader.has_calls:
             return "tool_calls"
-        ended = self.has_stopped or (
+        ended = self.is_over or (
             bool(self._ids) and self._ids[-1] in self._prompts.tokenizer.stop_ids
         )
         return "stop" if ended else "length"
@@ -257,13 +264,16 @@ class _Reply:
     def _reasoning(self) -> int:
         if not self._prompt.reasons:
             return 0
-        end = self._prompts.tokenizer.id_of(THINK_END)
+        end = self._id(THINK_END)
         return self._ids.index(end) + 1 if end in self._ids else len(self._ids)
+
+    def _id(self, marker: Marker) -> int:
+        return self._prompts.tokenizer.id_of(marker)
 
     def _kept(self, deltas: Sequence[Delta]) -> Iterator[Delta]:
         """The deltas, their text as far as no stop string has begun."""
         for delta in deltas:
-            if self.has_stopped:
+            if self._stop.has_stopped:
                 return
             if not isinstance(delta, TextDelta):
                 yield delta
