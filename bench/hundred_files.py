@@ -36,10 +36,10 @@ TALK = (
     "Nobody remembered who had painted the door of the chapel.",
     "The road to the lake was longer than the map had promised.",
 )
-SAYINGS = ("a lamp", "a kettle", "a violin", "a ladder"), ("mill", "tower", "cellar", "barn")
+PLACES = ("a lamp", "a kettle", "a violin", "a ladder"), ("mill", "tower", "cellar", "barn")
 QUESTION = (
     "Begin with the file {first}. Each file names the next one to read, up to the last. What does "
-    "the last one say?"
+    "the last one say about the key?"
 )
 
 
@@ -50,18 +50,20 @@ class Chain:
     names: tuple[str, ...]
     saying: str
     """What the last one says."""
+    told: str
+    """What an answer must have of it."""
 
     @classmethod
     def made(cls, folder: Path, count: int, chance: random.Random) -> Chain:
         numbers = chance.sample(range(1_000, 10_000), count)
         names = [f"{chance.choice(WORDS)}-{number}" for number in numbers]
-        thing, place = (chance.choice(some) for some in SAYINGS)
-        saying = f"{thing} stands in the {place}"
+        thing, place = (chance.choice(some) for some in PLACES)
+        saying = f"the key is under {thing} in the {place}"
         for name, following in zip(names, [*names[1:], None], strict=True):
             talk = " ".join(chance.sample(TALK, 5))
             end = f"Next file: {following}" if following else f"This is the last file: {saying}."
             (folder / name).write_text(f"{talk}\n{end}\n")
-        return cls(tuple(names), saying)
+        return cls(tuple(names), saying, f"{thing.removeprefix('a ')} in the {place}")
 
 
 @dataclass(slots=True)
@@ -170,7 +172,7 @@ def judged(
     same, requests = replayed.get("same_bytes"), replayed.get("requests")
     least, few = asked.files - 1, 3 if asked.files > 100 else 0
     return [
-        Row("answer", f"says: {chain.saying}", answer, chain.saying in answer.lower()),
+        Row("answer", f"tells of: {chain.told}", answer, chain.told in answer.lower()),
         Row("calls of read_file in a row", f">= {least}", f"{len(read)}", len(read) >= least),
         Row("files in their order", "all", "all" if read == wanted else f"{read}", read == wanted),
         Row(

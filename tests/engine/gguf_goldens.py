@@ -52,6 +52,7 @@ READ_FILE = ToolSpec(
 BOTH = (PYTHON, READ_FILE)
 CODE = ToolCall("functions.python:0", "python", '{"code":"print(6 * 7)\\n"}')
 READ = ToolCall("functions.read_file:1", "read_file", '{"path":"a.txt"}')
+READ_MORE = ToolCall("functions.read_file:2", "read_file", '{"path":"b.txt"}')
 STORY = Conversation(
     [
         system("Be exact."),
@@ -64,6 +65,16 @@ STORY = Conversation(
         assistant("Nothing, and 42."),
     ]
 )
+READING = Conversation(
+    [
+        user("What does the file say that a.txt names?"),
+        assistant(calls=[READ]),
+        tool_result(READ, "Go on with b.txt."),
+        assistant(calls=[READ_MORE]),
+        tool_result(READ_MORE, "Hello."),
+        assistant("Hello."),
+    ]
+)
 
 
 def told(conversation: Conversation, tools: tuple[ToolSpec, ...]) -> str:
@@ -71,8 +82,10 @@ def told(conversation: Conversation, tools: tuple[ToolSpec, ...]) -> str:
     return "".join(f"<<{turn['role']}>>\n{turn['content']}\n" for turn in made)
 
 
-def grammar(tools: tuple[ToolSpec, ...], options: Options = Options()) -> str:
-    return grammar_for(tools, options) or "(any text)\n"
+def grammar(
+    tools: tuple[ToolSpec, ...], options: Options = Options(), *, after_output: bool = False
+) -> str:
+    return grammar_for(tools, options, after_output=after_output) or "(any text)\n"
 
 
 ONE_OF = AllowedTools(("read_file",))
@@ -88,6 +101,15 @@ GOLDENS: dict[str, Callable[[], str]] = {
     "grammar_named.txt": lambda: grammar(BOTH, Options(tool_choice=NamedTool("python"))),
     "grammar_allowed.txt": lambda: grammar(BOTH, Options(tool_choice=ONE_OF)),
     "grammar_references.txt": lambda: grammar((NESTED,)),
+    "prompt_judged.txt": lambda: told(READING, (READ_FILE,)),
+    "grammar_judged.txt": lambda: grammar((READ_FILE,), after_output=True),
+    "grammar_judged_required.txt": lambda: grammar(
+        (READ_FILE,), Options(tool_choice="required"), after_output=True
+    ),
+    "grammar_judged_json.txt": lambda: grammar(
+        (READ_FILE,), Options(response_format=JsonFormat()), after_output=True
+    ),
+    "grammar_not_judged.txt": lambda: grammar(BOTH, after_output=True),
     "grammar_code.txt": code_grammar,
     "grammar_json.txt": lambda: grammar((), Options(response_format=JsonFormat({"type": "array"}))),
     "grammar_any_json.txt": lambda: grammar(BOTH, Options(response_format=JsonFormat())),

@@ -26,14 +26,17 @@ from chogori.chat import (
     NamedTool,
     Options,
     TextDelta,
+    ToolCall,
     ToolSpec,
+    assistant,
+    tool_result,
     user,
 )
 from chogori.chat.schema import Cursor, Grammar, compiled
 from chogori.engine.gguf import GgufModel
 from chogori.engine.gguf.draft import Draft
 from chogori.engine.gguf.ending import Guard
-from chogori.errors import RequestError, SchemaError
+from chogori.errors import ModelUnavailable, RequestError, SchemaError
 from chogori.presets.models import KNOWN_MODELS
 from strategies import folded
 from writing import lines_of, write
@@ -63,6 +66,8 @@ BOOKING: dict[str, Any] = {
 }
 BOOK = ToolSpec("book", "Book a room.", BOOKING)
 ASKED = Conversation([user("Book a room in Lisbon for Ann and Bob, three nights.")])
+CALL = ToolCall("functions.book:0", "book", '{"city":"Lisbon","nights":3,"guests":[]}')
+ANSWERED = ASKED.append(assistant(calls=[CALL]), tool_result(CALL, "There is no guest."))
 HELD = compiled(BOOKING)
 LEAST = len(Cursor(Grammar((HELD.start,), HELD.rules)).ending() or "")
 PROFILE = KNOWN_MODELS["smollm2"].profile
@@ -102,7 +107,7 @@ async def ended(pieces: list[str], room: int, context: int) -> tuple[str, Draft]
     return "".join([piece async for piece in told]), draft
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @example(room=400, step=9, seed=29, context=10_000)  # longer than the writer goes on
 @example(room=298, step=1, seed=22, context=10_000)
 @given(st.integers(0, 400), st.integers(1, 9), st.integers(0, 30), st.sampled_from([60, 10_000]))
@@ -125,6 +130,17 @@ def test_whatever_room_there_is_the_reply_is_whole_and_fits_or_runs_out(
     if left < LEAST:
         assert finished.reason == "length"
         assert text.startswith(told), "nothing is forced that does not fit"
+
+
+@pytest.mark.parametrize("text", ['{"city":5', "Sure! {"])
+def test_a_reply_that_leaves_its_form_is_an_error(text: str) -> None:
+    async def admits(has_code: bool) -> bool:
+        guard = Guard(Grammar((HELD.start,), HELD.rules), count, has_code=has_code)
+        return all([await guard.admit(char, n, 10_000) for n, char in enumerate(text, start=1)])
+
+    with pytest.raises(ModelUnavailable, match="does not hold the reply to its form"):
+        asyncio.run(admits(False))
+    assert asyncio.run(admits(True)), "code is in no grammar"
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +186,28 @@ async def test_a_call_is_whole_whatever_the_limit(model: GgufModel, tokens: int)
     (call,) = message.tool_calls
     jsonschema.validate(json.loads(call.arguments), BOOKING)
     assert finished.reason == "tool_calls"
+    assert finished.usage.completion <= tokens
+
+
+@pytest.mark.parametrize("tokens", [55, 80])
+async def test_a_call_after_an_output_is_whole_too(model: GgufModel, tokens: int) -> None:
+    options = Options(tool_choice="required", max_tokens=tokens, temperature=1.0, seed=tokens)
+    message, finished = await heard(model, ANSWERED, [BOOK], options)
+    (call,) = message.tool_calls
+    jsonschema.validate(json.loads(call.arguments), BOOKING)
+    assert "No." not in (message.reasoning or "") + message.text, "the word before it is not told"
+    assert (finished.reason, finished.usage.completion <= tokens) == ("tool_calls", True)
+
+
+@pytest.mark.parametrize(("tokens", "seed"), [(45, 1), (60, 2), (60, 3), (80, 4)])
+async def test_after_an_output_an_answer_in_json_or_a_call_is_whole(
+    model: GgufModel, tokens: int, seed: int
+) -> None:
+    format = JsonFormat(BOOKING)
+    options = Options(response_format=format, max_tokens=tokens, temperature=1.2, seed=seed)
+    message, finished = await heard(model, ANSWERED, [BOOK], options)
+    told = message.tool_calls[0].arguments if message.tool_calls else message.text
+    jsonschema.validate(json.loads(told), BOOKING)
     assert finished.usage.completion <= tokens
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chogori.chat import AllowedTools, Message, NamedTool, Options, ToolSpec
-from chogori.engine.gguf.grammar import code_form, grammar_for, must_call, permitted
+from chogori.engine.gguf.grammar import code_form, form_for, grammar_for, must_call, permitted
 from chogori.engine.gguf.prompt import turns
 from chogori.errors import ConfigError
 from strategies import messages
@@ -41,6 +41,12 @@ def test_a_choice_leaves_its_tools(choice: object, names: list[str], forced: boo
     options = Options(tool_choice=choice)  # pyright: ignore[reportArgumentType]
     assert [spec.name for spec in permitted(BOTH, options)] == names
     assert must_call(options) == forced
+
+
+def test_a_form_is_made_once() -> None:
+    again = [ToolSpec(spec.name, spec.description, {**spec.parameters}) for spec in BOTH]
+    assert form_for(BOTH, Options()) is form_for(again, Options(temperature=0.5))
+    assert form_for(BOTH, Options()) is not form_for(BOTH, Options(tool_choice="required"))
 
 
 @pytest.mark.parametrize("choice", [NamedTool("shell"), AllowedTools(("python", "shell"))])

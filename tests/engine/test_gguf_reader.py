@@ -30,8 +30,8 @@ class Told:
     block: Block | None
 
 
-def read(pieces: list[str], *, has_tools: bool = True) -> Told:
-    reader = Reader(has_tools=has_tools)
+def read(pieces: list[str], *, has_tools: bool = True, is_judged: bool = False) -> Told:
+    reader = Reader(has_tools=has_tools, is_judged=is_judged)
     deltas = [delta for piece in pieces for delta in reader.feed(piece)]
     deltas += reader.end()
     reasoning = "".join(d.text for d in deltas if isinstance(d, ReasoningDelta))
@@ -94,6 +94,14 @@ def test_an_answer_may_hold_anything(answer: str, space: str, data: st.DataObjec
     assert read(pieces).answer == (answer if space else answer.removeprefix(" "))
     assert read(pieces).reasoning == ""
     assert read(pieces).block is None
+
+
+@given(texts, json_bodies, st.data())
+def test_a_yes_or_no_before_it_is_not_told(answer: str, body: str, data: st.DataObject) -> None:
+    call, said = f"No.\n```json\n{body}\n```", f"Yes.\nAnswer: {answer}"
+    assert read(cut(call, data.draw), is_judged=True) == Told("", "", Block("json", body))
+    assert read(cut(said, data.draw), is_judged=True) == Told("", answer, None)
+    assert read(cut("No.", data.draw), is_judged=True) == Told("", "", None)
 
 
 def test_an_answer_streams_as_it_comes() -> None:

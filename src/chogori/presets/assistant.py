@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chogori.agent import Agent, Agreement, Budget, Context
-from chogori.agent.context import ContextPolicy
 from chogori.agent.loop import Approval
 from chogori.agent.verbs import Verbs
 from chogori.chat import ChatModel, Options, Tool
@@ -130,7 +129,7 @@ async def assistant(
             budget=budget or Budget(),
             options=options,
             approval=approval,
-            context=context or Context(policy=policy_for(model)),
+            context=context_for(model, context),
             out=kit.out,
             store=store,
             made_by={
@@ -160,9 +159,12 @@ def _chosen(offered: Sequence[Tool], only: Sequence[str] | None) -> Sequence[Too
     return [known[name] for name in dict.fromkeys(only)]
 
 
-def policy_for(model: ChatModel) -> ContextPolicy:
-    """A small model is not given one more tool, whose description it would read every time."""
-    return "hide_tool_results" if model.profile.native_tools else "none"
+def context_for(model: ChatModel, wanted: Context | None) -> Context:
+    """A small model is not given one more tool, whose description it would read every time, and
+    which it would call instead of going on."""
+    if model.profile.native_tools:
+        return wanted or Context(policy="hide_tool_results")
+    return replace(wanted or Context(), recall=False)
 
 
 def instructions_for(

@@ -11,14 +11,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from chogori.chat.schema import Cursor, Grammar
+from chogori.errors import ModelUnavailable
 
 
 class Guard:
-    """Follows one reply. `count` tells how many tokens a text takes."""
+    """Follows one reply. `count` tells how many tokens a text takes; `has_code`, whether the reply
+    may hold code, which the grammar leaves out."""
 
-    def __init__(self, grammar: Grammar, count: Callable[[str], Awaitable[int]]) -> None:
+    def __init__(
+        self, grammar: Grammar, count: Callable[[str], Awaitable[int]], *, has_code: bool = False
+    ) -> None:
         self._cursor = Cursor(grammar)
         self._count = count
+        self._has_code = has_code
         self._holds: bool | None = None
         self.used = 0
         """Tokens of what was admitted."""
@@ -32,7 +37,8 @@ class Guard:
         return bool(self._holds)
 
     async def admit(self, piece: str, used: int, room: int) -> bool:
-        """Whether `piece` may be written, after which `used` of `room` tokens are."""
+        """Whether `piece` may be written, after which `used` of `room` tokens are. Raises
+        `ModelUnavailable` for a piece that the form does not allow: the engine has let go of it."""
         if self._holds is None:
             self.ending = self._cursor.ending() or ""
             self.ending_tokens = await self._tokens(self.ending, room)
@@ -42,8 +48,13 @@ class Guard:
         cursor = self._cursor.copy()
         cursor.feed(piece)
         ending = cursor.ending()
-        if ending is None:  # in code, whose ending is not ours to choose
-            self._holds = False
+        if ending is None:
+            if cursor.has_strayed and not self._has_code:
+                raise ModelUnavailable(
+                    "llama.cpp does not hold the reply to its form, which may be too much for it; "
+                    "ask for a simpler schema"
+                )
+            self._holds = False  # in code, whose ending is not ours to choose
             return True
         tokens = await self._tokens(ending, room - used)
         if tokens > room - used:

@@ -9,9 +9,13 @@ that was written to its end always validates.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from chogori.chat import AllowedTools, JsonFormat, NamedTool, Options, ToolSpec
 from chogori.chat.schema import COMPACT, SPACED, Compiled, Grammar, Symbol, Use, compiled
@@ -23,6 +27,8 @@ from chogori.errors import RequestError
 ANSWER = "Answer:"
 FENCES = {"text/x-python": "python", "text/x-shellscript": "bash"}
 """The fence of each language that a string argument may hold (its `contentMediaType`)."""
+YES, NO = "Yes.\n", "No.\n"
+"""Whether the output that came last answers the question: said before anything else (0011)."""
 REASONING_LIMIT = 350
 """Characters of reasoning before the block; past it a small model only repeats itself."""
 _ANSWERED = rf"{ANSWER}\s{{0,4}}\S(?s:.)*"
@@ -54,6 +60,12 @@ def code_form(spec: ToolSpec) -> CodeForm | None:
         if media_type in FENCES and list(required) == [name]:
             return CodeForm(spec.name, name, media_type)
     return None
+
+
+def is_judged(tools: Sequence[ToolSpec]) -> bool:
+    """Whether the model says of each output, before it goes on, if that answers the question. What
+    code printed is an answer or shows what to mend; other outputs may be one step of many."""
+    return bool(tools) and all(code_form(spec) is None for spec in tools)
 
 
 def permitted(tools: Sequence[ToolSpec], options: Options) -> list[ToolSpec]:
@@ -97,9 +109,11 @@ class Form:
     """The same, for a cursor; without the blocks of code, whose ending is not ours to choose."""
     answers_json: bool = False
     """Whether an answer is JSON."""
+    is_judged: bool = False
+    """Whether the reply begins with `YES` or `NO`."""
 
 
-def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
+def form_for(tools: Sequence[ToolSpec], options: Options, *, after_output: bool = False) -> Form:
     """The form of the next reply. Raises `RequestError`, and `SchemaError` among them."""
     allowed = permitted(tools, options)
     if options.prefill:
@@ -112,7 +126,46 @@ def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
             "response_format",
             param="stop",
         )
-    answer = None if options.response_format is None else _answer(options.response_format)
+    judges = after_output and is_judged(tools)
+    wanted = _Wanted(tools, allowed, options.response_format, must_call(options), judges)
+    try:
+        return _kept_form(wanted)
+    except TypeError:  # a schema that is no JSON, which is refused with a reason
+        return _form(wanted)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """What decides a form; two that would be written the same are one."""
+
+    tools: Sequence[ToolSpec]
+    allowed: Sequence[ToolSpec]
+    format: JsonFormat | None
+    must_call: bool
+    judges: bool
+
+    @property
+    def key(self) -> bytes:
+        tools = [(spec.name, spec.parameters) for spec in self.tools]
+        allowed = [spec.name for spec in self.allowed]
+        held = None if self.format is None else (self.format.schema, self.format.strict)
+        return orjson.dumps((tools, allowed, held, self.must_call, self.judges))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Wanted) and self.key == other.key
+
+
+@lru_cache(maxsize=64)
+def _kept_form(wanted: _Wanted) -> Form:
+    return _form(wanted)
+
+
+def _form(wanted: _Wanted) -> Form:
+    tools, allowed = wanted.tools, wanted.allowed
+    answer = None if wanted.format is None else _answer(wanted.format)
     if not allowed and answer is not None:
         lines = [
             "%llguidance {}",
@@ -123,12 +176,14 @@ def form_for(tools: Sequence[ToolSpec], options: Options) -> Form:
         return Form("\n".join(lines), Grammar((answer.start,), answer.rules), answers_json=True)
     if not allowed:
         return Form(f"%llguidance {{}}\nstart: /{_ANSWERED}/\n" if tools else None)
-    return _with_calls(tools, allowed, answer, must_call(options))
+    return _with_calls(tools, allowed, answer, wanted.must_call, wanted.judges)
 
 
-def grammar_for(tools: Sequence[ToolSpec], options: Options) -> str | None:
+def grammar_for(
+    tools: Sequence[ToolSpec], options: Options, *, after_output: bool = False
+) -> str | None:
     """The grammar of the next reply; None where any text will do."""
-    return form_for(tools, options).text
+    return form_for(tools, options, after_output=after_output).text
 
 
 def _answer(format: JsonFormat) -> Compiled:
@@ -139,13 +194,20 @@ def _answer(format: JsonFormat) -> Compiled:
 
 
 def _with_calls(
-    tools: Sequence[ToolSpec], allowed: Sequence[ToolSpec], answer: Compiled | None, must: bool
+    tools: Sequence[ToolSpec],
+    allowed: Sequence[ToolSpec],
+    answer: Compiled | None,
+    must: bool,
+    judges: bool,
 ) -> Form:
     calls = [_call(spec, number, tools) for number, spec in enumerate(_plain(allowed))]
     # Code is better for having been thought about; a call of any other tool may do without.
     has_code = len(calls) < len(allowed)
     call = "REASONING fence" if has_code else "REASONING? fence"
     free = f"ANSWER | SAID | {call}" if answer is None else f"said | {call}"
+    if judges:
+        call = f"NO {call}"
+        free = f"YES {'ANSWER' if answer is None else 'said'} | {call}"
     lines = [
         "%llguidance {}",
         f"start: {call if must else free}",
@@ -154,26 +216,31 @@ def _with_calls(
         f"REASONING: /[^`]{{1,{REASONING_LIMIT}}}\\n/",
         f"fence: {' | '.join(_fences(allowed))}",
         *([_CODE] if has_code else []),
+        *([_JUDGED] if judges else []),
         *([f"json: {' | '.join(f'call_{n}' for n in range(len(calls)))}"] if calls else []),
     ]
     rules: dict[str, list[tuple[Symbol, ...]]] = {}
     for number, made in enumerate(calls):
         lines += lark.rules(made.rules, f"C{number}_")
         rules.update(made.rules)
+    yes, no = ((literal(YES),), (literal(NO),)) if judges else ((), ())
     reasons = seq(rep(_NO_BACKTICK, 1, REASONING_LIMIT), literal("\n"))
     blocks = [(literal("```json\n"), made.start, literal("\n```")) for made in calls]
-    starts: list[tuple[Symbol, ...]] = [(reasons, *block) for block in blocks]
-    starts += [] if has_code else blocks
+    starts: list[tuple[Symbol, ...]] = [(*no, reasons, *block) for block in blocks]
+    starts += [] if has_code else [(*no, *block) for block in blocks]
     if not must and answer is None:
         anything = rep(chars([(0, LAST)]), 1, None)
-        starts += [(seq(literal(ANSWER), anything),), (rep(_NO_BACKTICK, 1, REASONING_LIMIT),)]
+        starts.append((*yes, seq(literal(ANSWER), anything)))
+        starts += [] if judges else [(rep(_NO_BACKTICK, 1, REASONING_LIMIT),)]
     if not must and answer is not None:
-        said = (seq(literal(ANSWER), rep(literal(" "), 0, 1)), answer.start)
+        said = (*yes, seq(literal(ANSWER), rep(literal(" "), 0, 1)), answer.start)
         lines += [f'said: "{ANSWER}" /[ ]?/ {answer.start.name}', *lark.rules(answer.rules, "T")]
         starts.append(said)
         rules.update(answer.rules)
     rules["reply"] = starts
-    return Form("\n".join([*lines, ""]), Grammar((Use("reply"),), rules), answer is not None)
+    return Form(
+        "\n".join([*lines, ""]), Grammar((Use("reply"),), rules), answer is not None, judges
+    )
 
 
 def code_grammar() -> str:
@@ -181,6 +248,7 @@ def code_grammar() -> str:
     return f"%llguidance {{}}\nstart: code\n{_CODE}\n"
 
 
+_JUDGED = f"YES: {json.dumps(YES)}\nNO: {json.dumps(NO)}"
 _CODE = 'code: CODE "```"\nCODE: /[^`]+/'
 """A backtick ends the code: a block that could hold some might never end (0003)."""
 

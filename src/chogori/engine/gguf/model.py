@@ -6,7 +6,7 @@ process llama.cpp keeps what it has read, so a step reads what it adds.
 
 Code that does not parse, or that has just failed word for word, is drawn again, at most twice, from
 the place where its block began; a third draft goes to the tool as it is, whose error tells the
-model. After a call that failed the next reply is a call, too: asked freely, a small model explains
+model. After code that failed the next reply is a call, too: asked freely, a small model explains
 the error and calls that its answer.
 """
 
@@ -48,6 +48,7 @@ from chogori.engine.gguf.grammar import (
     code_form,
     code_grammar,
     form_for,
+    is_judged,
     permitted,
 )
 from chogori.engine.gguf.llama import SLOTS, Llama
@@ -56,7 +57,7 @@ from chogori.engine.gguf.reader import Block, Reader
 from chogori.engine.stopping import StopText
 from chogori.errors import RequestError
 
-ENCODER = "gguf/3"
+ENCODER = "gguf/4"
 """How a request is put together here; the number rises when that changes."""
 REDRAWS = 2
 MAX_TOKENS = 800
@@ -89,7 +90,7 @@ class GgufModel:
         request = self._request(told, options, form)
         known = {"weights": self.weights, "seed": options.seed}
         draft = Draft(extra={"load_seconds": llama.load_seconds, **known})
-        reader = Reader(has_tools=_has_shell(tools, options, form))
+        reader = Reader(has_tools=_has_shell(tools, options, form), is_judged=form.is_judged)
         stop = StopText(options.stop if tools else ())
         pieces = draft.guarded(
             llama.complete(request),
@@ -155,9 +156,10 @@ class GgufModel:
                     param=f"messages.{number}.content",
                 )
         failed = failed_lately(conversation)
-        if 0 < len(failed) <= RETRIES and options.tool_choice == "auto" and tools:
+        may_retry = 0 < len(failed) <= RETRIES and not is_judged(tools)
+        if may_retry and options.tool_choice == "auto" and tools:
             options = replace(options, tool_choice="required")
-        return form_for(tools, options)
+        return form_for(tools, options, after_output=_has_output(conversation))
 
     @property
     def weights(self) -> str:
@@ -168,7 +170,7 @@ class GgufModel:
         self, conversation: Conversation, tools: Sequence[ToolSpec], options: Options
     ) -> str:
         """Of what llama.cpp would be asked (`agent.request.Fingerprinted`)."""
-        form = form_for(tools, options)
+        form = form_for(tools, options, after_output=_has_output(conversation))
         request = self._request(turns(conversation, tools), options, form)
         text = orjson.dumps(request, option=orjson.OPT_SORT_KEYS, default=str)
         return f"{ENCODER}:{hashlib.sha256(text).hexdigest()}"
@@ -277,6 +279,11 @@ def _call(block: Block, tools: Sequence[ToolSpec], conversation: Conversation) -
     return ToolCall(f"functions.{name}:{number}", name, arguments)
 
 
+def _has_output(conversation: Conversation) -> bool:
+    """Whether what came last is the output of a call."""
+    return bool(conversation) and conversation[-1].role == "tool"
+
+
 def _answering(request: dict[str, Any]) -> dict[str, Any]:
     """`request`, its reply begun with `Answer:`, and free from there on."""
     begun = [*request["messages"], {"role": "assistant", "content": ANSWER}]
@@ -301,7 +308,7 @@ def _guard(llama: Llama, form: Form, tools: Sequence[ToolSpec], options: Options
     async def count(text: str) -> int:
         return await asyncio.to_thread(llama.count_text, text)
 
-    return Guard(form.grammar, count)
+    return Guard(form.grammar, count, has_code=runs_code)
 
 
 def _until(stop: StopText, deltas: Sequence[ReasoningDelta | TextDelta]) -> Iterator[Delta]:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import orjson
 
 from chogori.chat import Message, ToolCall, ToolSpec
-from chogori.engine.gguf.grammar import ANSWER, CodeForm, code_form
+from chogori.engine.gguf.grammar import ANSWER, NO, YES, CodeForm, code_form, is_judged
 
 _NEXT = (
     f"If this answers the question, write `{ANSWER}` and the answer in a few words. Otherwise say "
@@ -27,11 +27,11 @@ _HOW = (
     "fenced block; its output is shown to you."
 )
 _HOW_TO_CALL = "To use a tool, write one fenced block; its output is shown to you."
-_NEXT_CALL = (
-    "Write the next block. Only if this output holds what the question asks for, write "
-    f"`{ANSWER}` and the answer."
+_JUDGE = (
+    f"Does this output already answer the question? Say yes or no; then `{ANSWER}` and the answer, "
+    "or the next block."
 )
-"""Where there is no code to be put right. The other way round, the first output is the answer."""
+"""Where there is no code to be put right (docs/decisions/0011)."""
 
 
 class Turn(TypedDict):
@@ -45,8 +45,11 @@ def turns(messages: Iterable[Message], tools: Sequence[ToolSpec]) -> list[Turn]:
     """The conversation in turns; neighbours of one role are joined, as most templates ask."""
     forms = {form.tool: form for spec in tools if (form := code_form(spec))}
     made: list[Turn] = []
+    judges, before = is_judged(tools), ""
     for message in messages:
-        turn = _turn(message, forms, has_tools=bool(tools))
+        judged = judges and (message.role == "tool" or before == "tool")
+        turn = _turn(message, forms, has_tools=bool(tools), judged=judged)
+        before = message.role
         if made and made[-1]["role"] == turn["role"] and turn["role"] != "assistant":
             made[-1]["content"] += "\n\n" + turn["content"]
         else:
@@ -75,13 +78,15 @@ def describe_tools(tools: Sequence[ToolSpec]) -> str:
     return "\n".join(lines)
 
 
-def _turn(message: Message, forms: dict[str, CodeForm], *, has_tools: bool) -> Turn:
+def _turn(message: Message, forms: dict[str, CodeForm], *, has_tools: bool, judged: bool) -> Turn:
     match message.role:
         case "tool":
-            cue = _NEXT_CALL if has_tools and not forms else _NEXT
+            cue = _JUDGE if judged else _NEXT
             return Turn(role="user", content=f"Output:\n{message.text or '(nothing)'}\n\n{cue}")
         case "assistant":
-            return Turn(role="assistant", content=_said(message, forms, has_tools=has_tools))
+            said = _said(message, forms, has_tools=has_tools)
+            verdict = (NO if message.tool_calls else YES) if judged and said else ""
+            return Turn(role="assistant", content=verdict + said)
         case role:
             return Turn(role=role, content=message.text)
 

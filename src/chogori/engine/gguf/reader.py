@@ -1,8 +1,8 @@
 """Takes a reply apart as it streams: reasoning, answer, call.
 
-The text before a fenced block is reasoning; the text after `Answer:` is the answer. A fence never
-leaks into either, however the stream is cut. A block is handed on when it is complete, and a block
-that the token limit cut short is no call.
+The text before a fenced block is reasoning; the text after `Answer:` is the answer. Neither a fence
+nor the yes or no before them leaks into either, however the stream is cut. A block is handed on
+when it is complete, and a block that the token limit cut short is no call.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ class Block:
 class Reader:
     """Fed text, it gives back deltas; afterwards `block` holds the call, if there was one."""
 
-    def __init__(self, *, has_tools: bool) -> None:
+    def __init__(self, *, has_tools: bool, is_judged: bool = False) -> None:
         self.block: Block | None = None
         self.before_block = ""
         """Everything up to and with the opening fence: what a redraw continues from."""
         self._text = ""
         self._told = 0
         self._kind: type[ReasoningDelta] | type[TextDelta] | None = None if has_tools else TextDelta
-        self._has_tools = has_tools
+        self._judges = is_judged
+        """Whether a yes or no comes first and has not come yet."""
         self._language: str | None = None
 
     def feed(self, piece: str) -> list[ReasoningDelta | TextDelta]:
@@ -62,6 +63,11 @@ class Reader:
         if self._language is not None:
             self._read_block()
             return []
+        if self._judges:
+            _, said, rest = self._text.partition("\n")
+            self._judges, self._text = not said, rest if said or whole else self._text
+            if self._judges:
+                return []
         if self._kind is None and not self._choose(whole=whole):
             return []
         stop = len(self._text)
