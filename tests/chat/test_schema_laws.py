@@ -80,7 +80,6 @@ SCHEMAS = st.recursive(
 
 
 @settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -125,7 +124,6 @@ def holds(text: Any, word: str) -> bool:
     return text.nullable
 
 
-@settings(deadline=None)
 @given(TEXTS, TEXTS, st.text("abc", max_size=5))
 def test_intersection_and_complement_mean_what_they_say(one: Any, two: Any, word: str) -> None:
     assert holds(both(one, two), word) == (holds(one, word) and holds(two, word))

@@ -29,7 +29,7 @@ from chogori.chat.events import (
     Waiting,
     WaitsFor,
 )
-from chogori.chat.limiter import FixedLimiter, LearningLimiter, Limiter
+from chogori.chat.limiter import FixedLimiter, LearningLimiter, Limiter, TakesLimiter
 from chogori.chat.messages import (
     Delta,
     Finished,
@@ -122,6 +122,7 @@ __all__ = [
     "Steered",
     "StepStarted",
     "StoppedBy",
+    "TakesLimiter",
     "TextDelta",
     "TextPart",
     "Tool",

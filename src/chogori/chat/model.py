@@ -112,8 +112,9 @@ class ChecksRequests(Protocol):
         tools: Sequence[ToolSpec] = (),
         options: Options = Options(),
     ) -> None:
-        """Raise the `RequestError` that `stream` would raise. Takes milliseconds, reads no weights
-        and waits for nobody."""
+        """Raise the `RequestError` that `stream` would raise. Reads no weights and waits for
+        nobody, but may take seconds the first time a large schema is asked for: whoever has others
+        waiting calls it in a thread."""
         ...
 
 

@@ -47,8 +47,8 @@ from chogori.errors import SchemaError
 RULES = 6_000
 DEPTH = 4
 """How deep a value nests that may be anything."""
-LENGTH = 20_000
-"""Characters of a string of which a schema may speak."""
+LENGTH = 3_000
+"""Characters of a string of which a schema may speak: from 5,000 on llguidance gives up."""
 STEPS = 2_000
 """Multiples of a step that are written out."""
 TYPES = ("object", "array", "string", "number", "boolean", "null")

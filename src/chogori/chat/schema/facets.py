@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
-from urllib.parse import unquote
 
+from chogori.chat.schema.named import left_of
+from chogori.chat.schema.names import Names
 from chogori.chat.schema.negation import negated
 from chogori.errors import SchemaError
 
@@ -53,16 +54,15 @@ class Facets:
         self._is_probe = False
         self._are_disjoint = are_disjoint
         self._made: dict[str, Any] = {"": root}
-        self._anchors = dict(_anchors(root, ""))
-        named: Any = cast(Schema, root).get("$id") if isinstance(root, dict) else None
-        self._id = str(named or "").split("#")[0]
+        self._names = Names(root)
+        self._negations: set[str] = set()
 
     def shared_with(self, are_disjoint: Callable[[str, str], bool]) -> Facets:
         """The same schema and paths, to find out what excludes what: all that may hold counts."""
         made = object.__new__(Facets)
         made._is_probe = True
         made.root, made._are_disjoint = self.root, are_disjoint
-        made._made, made._anchors, made._id = self._made, self._anchors, self._id
+        made._made, made._names, made._negations = self._made, self._names, self._negations
         return made
 
     def at(self, path: str) -> Any:
@@ -89,6 +89,10 @@ class Facets:
         """The path under which a schema that was made here is known from now on."""
         self._made[path] = schema
         return path
+
+    def is_of_negation(self, leaf: Leaf, path: str) -> bool:
+        """Whether the schema at `path` only says how another is not satisfied."""
+        return not self._negations.isdisjoint((path, *leaf.through[path]))
 
     def leaves(self, paths: Iterable[str]) -> list[Leaf]:
         """Every way of satisfying the schemas at `paths` together."""
@@ -145,10 +149,27 @@ class Facets:
             plain = [path for path in seen if _is_plain(self._made[path])]
             yield Leaf(tuple(plain), seen)
             return
+        if self._excludes_itself(seen):
+            return
         (path, choice), *rest = choices
         beneath = seen[path] | {path}
         for option in choice:
             yield from self._walk(dict.fromkeys(option, beneath), seen, rest)
+
+    def _excludes_itself(self, paths: Iterable[str]) -> bool:
+        """Whether it is plain to see that nothing satisfies the schemas at `paths` together: they
+        name values, or those of a key that there must be, and none is left. So a row of conditions
+        on one key has as many ways as the key has values, and not twice as many for each."""
+        schemas = [cast(Schema, s) for p in paths if isinstance(s := self._made[p], dict)]
+        if left_of(schemas) == []:
+            return True
+        if not any(schema.get("type") == "object" for schema in schemas):
+            return False
+        for name in {name for schema in schemas for name in schema.get("required", ())}:
+            parts = [schema.get("properties", {}).get(name) for schema in schemas]
+            if left_of([cast(Schema, part) for part in parts if isinstance(part, dict)]) == []:
+                return True
+        return False
 
     def _choices(self, path: str, schema: Schema) -> list[Choice]:
         choices: list[Choice] = []
@@ -165,12 +186,13 @@ class Facets:
             if then or other:
                 unmet = [[*option, *other] for option in self._not(condition)]
                 choices.append([[condition, *then], *unmet])
-        for name, needed in _dependents(schema).items():
+        for keyword, name, needed in _dependents(schema):
             absent = self.made(f"{path}!no {name}", {"properties": {name: False}})
             others = cast(list[str], needed) if isinstance(needed, list) else []
-            present = [self.made(f"{path}!with {name}", {"required": [name, *others]})]
+            with_it = f"{path}!{keyword} {name}"
+            present = [self.made(with_it, {"required": [name, *others]})]
             if not isinstance(needed, list):
-                present.append(self.made(f"{path}!beside {name}", needed))
+                present.append(self.child(path, keyword, name))
             choices.append([[absent], present])
         return choices
 
@@ -214,6 +236,7 @@ class Facets:
                 options += self._not(made["$target"])
             else:
                 options.append([self.made(f"{path}!{number}", made)])
+                self._negations.update(options[-1])
         return options
 
     def _refuse_unheld(self, path: str, schema: Schema) -> None:
@@ -223,21 +246,10 @@ class Facets:
 
     def _target(self, path: str, reference: Any) -> str:
         """The path that a `$ref` means."""
-        base, _, fragment = str(reference).partition("#")
-        if base and base != self._id:
-            raise SchemaError(
-                f"{reference!r} is not in this schema; only references to its own parts are held",
-                keyword="$ref",
-                path=path,
-            )
-        fragment = unquote(fragment)
-        if fragment in self._anchors:
-            fragment = self._anchors[fragment]
-        elif fragment and not fragment.startswith("/"):
-            raise SchemaError(f"there is no anchor {reference!r}", keyword="$ref", path=path)
-        if fragment not in self._made:
-            self._made[fragment] = self._lookup(path, fragment, reference)
-        return fragment
+        found = self._names.target(path, str(reference))
+        if found not in self._made:
+            self._made[found] = self._lookup(path, found, reference)
+        return found
 
     def _lookup(self, path: str, pointer: str, reference: Any) -> Any:
         found: Any = self.root
@@ -271,22 +283,7 @@ def _is_plain(schema: Any) -> bool:
     return isinstance(schema, dict) and any(key in PLAIN for key in cast(Schema, schema))
 
 
-def _dependents(schema: Schema) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _dependents(schema: Schema) -> Iterator[tuple[str, str, Any]]:
     for keyword in ("dependencies", "dependentRequired", "dependentSchemas"):
         for name, needed in schema.get(keyword, {}).items():
-            found[name] = needed
-    return found
-
-
-def _anchors(schema: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(schema, dict):
-        held = cast(Schema, schema)
-        if isinstance(anchor := held.get("$anchor"), str):
-            yield anchor, path
-        for key, value in held.items():
-            if key not in ("const", "enum", "default", "examples"):
-                yield from _anchors(value, f"{path}/{key.replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(schema, list):
-        for number, value in enumerate(cast(list[Any], schema)):
-            yield from _anchors(value, f"{path}/{number}")
+            yield keyword, name, needed

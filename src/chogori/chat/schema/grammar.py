@@ -6,7 +6,8 @@ library inside an engine, as a rule) is one thing; the cursor is another, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chogori.chat.schema.texts import NONE, Text, after, shortest
@@ -158,18 +159,33 @@ def _length(symbol: Symbol, least: Mapping[str, int]) -> int:
 def _least_of(rules: Mapping[str, list[Sequence]]) -> dict[str, int]:
     """The length of each rule's shortest text; `FAR` for those that have none."""
     least = dict.fromkeys(rules, FAR)
-    changed = True
-    while changed:
-        changed = False
-        for name, options in rules.items():
-            found = min(
-                (sum(_length(symbol, least) for symbol in option) for option in options),
-                default=FAR,
-            )
-            if found < least[name]:
-                least[name] = found
-                changed = True
+    users: dict[str, list[str]] = {}
+    for name, options in rules.items():
+        for used in {used for option in options for used in _used(option)}:
+            users.setdefault(used, []).append(name)
+    waiting = deque(rules)
+    is_waiting = set(rules)
+    while waiting:
+        name = waiting.popleft()
+        is_waiting.discard(name)
+        found = min(
+            (sum(_length(symbol, least) for symbol in option) for option in rules[name]),
+            default=FAR,
+        )
+        if found < least[name]:
+            least[name] = found
+            again = [user for user in users.get(name, ()) if user not in is_waiting]
+            waiting.extend(again)
+            is_waiting.update(again)
     return least
+
+
+def _used(sequence: Sequence) -> Iterator[str]:
+    for symbol in sequence:
+        if isinstance(symbol, Use):
+            yield symbol.name
+        elif isinstance(symbol, Many):
+            yield from _used(symbol.symbols)
 
 
 def _inlined(rules: dict[str, list[Sequence]]) -> dict[str, list[Sequence]]:
@@ -196,11 +212,17 @@ class Cursor:
         start = grammar.starts(grammar.cell(grammar.start, None))
         self._places: set[tuple[Text, Cell | None]] = set(start.places)
         self._is_complete = start.can_end
+        self._is_crowded = False
 
     @property
     def is_lost(self) -> bool:
         """Whether the text is not one of the grammar, or could be read in too many ways."""
         return not self._places and not self._is_complete
+
+    @property
+    def has_strayed(self) -> bool:
+        """Whether the text is not one of the grammar."""
+        return self.is_lost and not self._is_crowded
 
     @property
     def is_complete(self) -> bool:
@@ -216,7 +238,7 @@ class Cursor:
         """Another that stands in the same place."""
         made = object.__new__(Cursor)
         made._grammar, made._is_complete = self._grammar, self._is_complete
-        made._places = self._places
+        made._places, made._is_crowded = self._places, self._is_crowded
         return made
 
     def ending(self) -> str | None:
@@ -256,4 +278,4 @@ class Cursor:
                 self._is_complete = self._is_complete or starts.can_end
         self._places = reached | opened
         if len(self._places) > CROWD:
-            self._places, self._is_complete = set(), False
+            self._places, self._is_complete, self._is_crowded = set(), False, True

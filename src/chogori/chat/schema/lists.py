@@ -40,7 +40,7 @@ def list_options(builder: Builder, leaf: Leaf) -> list[Option]:
         places += [[*rest, *more] for more in wanted]
         low = max(low, len(wanted))
         unique = [path for path, schema in schemas.items() if schema.get("uniqueItems")]
-        if unique and (high is None or high > 1) and low != high != 1:
+        if unique and (high is None or high > 1):
             return _unique(builder, places, rest, low, high, unique[0])
     return _in_a_row(
         builder, [builder.use(place) for place in places], builder.use(rest), low, high

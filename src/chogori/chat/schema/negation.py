@@ -2,7 +2,8 @@
 
 A value fails a schema by failing one of its keywords, and each keyword fails only values of one
 type; so a negation is a list of schemas of which one has to hold. Some are narrower than they could
-be ("not an integer" leaves out fractions): what they allow is right, not all that is right.
+be ("not an integer" leaves out fractions), and keywords whose negation is not known are passed over
+where that of another is: what they allow is right, not all that is right.
 """
 
 from __future__ import annotations
@@ -38,9 +39,18 @@ _SAYS_NOTHING = frozenset((
 
 def negated(schema: Schema, path: str) -> Iterator[dict[str, Any]]:
     """The schemas of which one has to hold where `schema` must not. `{"$target": PATH}` stands for
-    the negation of the schema at another path. Raises `SchemaError`."""
+    the negation of the schema at another path. Raises `SchemaError` where none is known."""
+    unknown: SchemaError | None = None
+    is_empty = True
     for keyword, value in schema.items():
-        yield from _negated(keyword, value, schema, path)
+        try:
+            for made in _negated(keyword, value, schema, path):
+                is_empty = False
+                yield made
+        except SchemaError as error:
+            unknown = unknown or error
+    if is_empty and unknown is not None:
+        raise unknown
 
 
 def _negated(keyword: str, value: Any, schema: Schema, path: str) -> Iterator[dict[str, Any]]:
@@ -72,7 +82,7 @@ def _negated(keyword: str, value: Any, schema: Schema, path: str) -> Iterator[di
             yield {"type": "array", "contains": {"not": value}}
         case "contains" if schema.get("minContains", 1) == 1 and "maxContains" not in schema:
             yield {"type": "array", "items": {"not": value}}
-        case "anyOf":
+        case "anyOf" | "oneOf":
             yield {"allOf": [{"not": part} for part in value]}
         case "allOf":
             yield from ({"not": part} for part in value)
@@ -88,7 +98,7 @@ def _negated(keyword: str, value: Any, schema: Schema, path: str) -> Iterator[di
 
 # fmt: off
 _KNOWN = frozenset((
-    "oneOf", "if", "dependentRequired", "dependentSchemas", "dependencies", "items",
+    "if", "dependentRequired", "dependentSchemas", "dependencies", "items",
     "prefixItems", "additionalItems", "contains", "maxContains", "uniqueItems",
     "unevaluatedItems", "additionalProperties", "patternProperties", "propertyNames",
     "unevaluatedProperties", "multipleOf", "$dynamicRef", "$recursiveRef",

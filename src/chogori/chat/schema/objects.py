@@ -149,7 +149,12 @@ class _Object:
         if "additionalProperties" in schema:
             return [self._builder.facets.child(path, "additionalProperties")]
         if "unevaluatedProperties" in schema and not self._builder.wide:
-            family = [s for p, s in self._schemas.items() if path in self._leaf.through[p]]
+            family = [
+                schema
+                for part, schema in self._schemas.items()
+                if path in self._leaf.through[part]
+                and not self._builder.facets.is_of_negation(self._leaf, part)
+            ]
             open_ = ("additionalProperties", "unevaluatedProperties", "patternProperties")
             if any(key in one for one in family for key in open_):
                 raise SchemaError(
