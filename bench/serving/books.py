@@ -12,7 +12,8 @@ from chogori.chat import Usage
 from .asking import Seen
 
 PRICE = (600_000, 150_000, 2_500_000)
-"""Of a million tokens of `MODEL`: prompt, cached, completion; microdollars."""
+"""Of a million tokens of `MODEL`, for which all names here stand: prompt, cached, completion;
+microdollars."""
 
 
 class Books:
@@ -46,11 +47,10 @@ class Books:
             if balance != credits[str(account)] - debits[str(account)]:
                 problems.append(f"{account} has {balance}")
         for request, *tokens, told in self.ask(
-            "select request, prompt, cached, completion, model = 'kimi-k2-thinking', microdollars "
-            "from usage"
+            "select request, prompt, cached, completion, microdollars from usage"
         ):
-            prompt, cached, completion, priced = (int(str(one)) for one in tokens)
-            owed = cost(Usage(prompt, completion, 0, cached)) if priced else 0
+            prompt, cached, completion = (int(str(one)) for one in tokens)
+            owed = cost(Usage(prompt, completion, 0, cached))
             if not owed == (told or 0) == paid.pop(str(request), 0):
                 problems.append(f"{request} cost {owed}, was told {told}")
         return problems + [f"{request} was paid, not asked" for request in paid]

@@ -74,7 +74,7 @@ def same(found: Message, meant: Message) -> None:
 
 
 @given(st.lists(told(), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_model_behind_http_says_what_it_says_at_home(
     replies: Sequence[tuple[Message, list[Delta]]], stream: bool
 ) -> None:
@@ -109,7 +109,7 @@ def read(pieces: Sequence[bytes]) -> Message:
 
 
 @given(told())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_stream_cut_at_any_byte_says_the_same(reply: tuple[Message, list[Delta]]) -> None:
     message, deltas = reply
     options: Any = {"stream": True, "stream_options": {"include_usage": True}}

@@ -12,6 +12,7 @@ from server_models import StreamingModel
 from chogori.api import OpenGate, create_app
 from chogori.api.platform import Caller, Credentials
 from chogori.api.server.open_gate import ANYBODY
+from chogori.api.server.replies import logprobs_json
 from chogori.chat import (
     Finished,
     ReasoningDelta,
@@ -213,6 +214,30 @@ async def test_logprobs_come_in_the_form_of_the_api() -> None:
     found = [c["choices"][0]["logprobs"] for c in chunks if c["choices"][0]["logprobs"]]
     assert [entry["token"] for entry in found[0]["content"]] == ["hi"]
     assert (await client.ask()).json["choices"][0]["logprobs"] is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said", "told"),
+    [
+        (["<think>", "No", "</think>", "N", "o", ".", "<end>"], "No.", ["N", "o", "."]),
+        (["Answer:", " yes", "!"], "yes!", [" yes", "!"]),
+        (["{", '"a', '":1'], '{"a":12}', ["{", '"a', '":1']),
+        (["call"], "", []),
+        (["other"], "words", []),
+        (["é", "\N{GRINNING FACE}"], "é\N{GRINNING FACE}", ["é", "\N{GRINNING FACE}"]),
+    ],
+)
+@pytest.mark.parametrize("has_bytes", [True, False])
+def test_logprobs_are_told_of_the_content_alone(
+    tokens: list[str], said: str, told: list[str], has_bytes: bool
+) -> None:
+    entries = [
+        {"token": token, "bytes": list(token.encode()) if has_bytes else None, "logprob": -1.0}
+        for token in tokens
+    ]
+    found = logprobs_json(Finished("stop", Usage(), {"logprobs": entries}), said)
+    assert found is not None
+    assert [token["token"] for token in found["content"]] == told
 
 
 async def test_partial_mode_hands_the_beginning_over_and_tells_what_follows() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,7 +33,16 @@ from chogori.api.platform import (
 )
 from chogori.api.server.open_gate import ANYBODY
 from chogori.api.server.openapi import openapi
-from chogori.chat import Conversation, Finished, ScriptedModel, TextDelta, Usage, profile_for
+from chogori.chat import (
+    Conversation,
+    Finished,
+    Options,
+    ScriptedModel,
+    TextDelta,
+    ToolSpec,
+    Usage,
+    profile_for,
+)
 from chogori.errors import ConfigError
 
 KEY = {"authorization": "Bearer sk-good"}
@@ -205,6 +215,17 @@ async def test_usage_comes_in_buckets_and_pages() -> None:
     assert costs["data"][0]["results"][0]["amount"] == {"value": 1.25, "currency": "usd"}
 
 
+async def test_usage_and_costs_are_grouped_by_what_openai_groups_them_by() -> None:
+    gate = OneKey()
+    client = client_of(gate)
+    usage = "/v1/organization/usage/completions?start_time=0"
+    assert (await client.get(f"{usage}&group_by=user_id,model,batch,service_tier")).status == 200
+    assert (await client.get(f"{usage}&limit=32")).status == 400
+    costs = "/v1/organization/costs?start_time=0&limit=180"
+    assert (await client.get(f"{costs}&group_by=line_item,model,project_id")).status == 200
+    assert [query.group_by for query in gate.queries] == [("model",), ("model", "project_id")]
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -213,7 +234,8 @@ async def test_usage_comes_in_buckets_and_pages() -> None:
         "start_time=-1",
         "start_time=5&end_time=4",
         "start_time=5&limit=0",
-        "start_time=5&limit=32",
+        "start_time=5&limit=181",
+        "start_time=5&group_by=user_id",
         "start_time=5&bucket_width=1y",
         "start_time=5&bucket_width=",
         "start_time=5&group_by=colour",
@@ -243,6 +265,24 @@ async def test_a_request_that_is_sent_twice_under_one_key_is_answered_twice_and_
     assert gate.admitted == 1
     other = await client.ask({"stream": stream, "n": 2}, headers=once)
     assert (other.status, other.headers["x-should-retry"]) == (409, "false")
+
+
+async def test_what_one_key_was_answered_is_not_shown_to_another_of_its_organisation() -> None:
+    gate = OneKey()
+    client, once = client_of(gate), {"idempotency-key": "k"}
+    assert (await client.ask(headers=once)).status == 200
+    gate.caller = replace(ANYBODY, key_id="another", shows_reasoning=False)
+    response = await client.ask(headers=once)
+    assert "idempotency-replayed" not in response.headers
+    assert gate.admitted == 2
+
+
+async def test_a_model_that_a_key_may_no_longer_ask_is_not_answered_for_again() -> None:
+    gate = OneKey()
+    client, once = client_of(gate), {"idempotency-key": "k"}
+    assert (await client.ask(headers=once)).status == 200
+    gate.caller = replace(ANYBODY, models=frozenset({"a/b"}))
+    assert (await client.ask(headers=once)).status == 403
 
 
 async def test_a_second_request_under_a_key_waits_for_the_first() -> None:
@@ -275,8 +315,37 @@ async def test_pages_of_other_origins_may_not_unless_they_are_named() -> None:
     client = client_of(origins=["https://ours.example"])
     before = await client.send("OPTIONS", "/v1/chat/completions", headers=ours)
     assert (before.status, before.headers["access-control-allow-origin"]) == (204, ours["origin"])
+    wanted = {"access-control-request-headers": "authorization,x-stainless-os,X-Stainless-Lang,x-y"}
+    asked = await client.send("OPTIONS", "/v1/chat/completions", headers=ours | wanted)
+    allowed = asked.headers["access-control-allow-headers"].split(", ")
+    assert {"authorization", "x-stainless-os", "x-stainless-lang"} < set(allowed)
+    assert "x-y" not in allowed
     assert "access-control-allow-credentials" not in before.headers
     assert "access-control-allow-origin" not in (await client.ask(headers=theirs)).headers
+
+
+class LooksLong(ScriptedModel):
+    """Takes its time to find out that it can do what it is asked."""
+
+    goes_on = threading.Event()
+
+    def check(
+        self,
+        conversation: Conversation,
+        tools: Sequence[ToolSpec] = (),
+        options: Options = Options(),
+    ) -> None:
+        assert self.goes_on.wait(60)
+
+
+async def test_while_one_request_is_looked_through_others_are_answered() -> None:
+    model = LooksLong(lambda _: "hi", profile=profile_for("m"))
+    client = Client(create_app({"m": model}))
+    first = asyncio.create_task(client.ask())
+    assert (await client.get("/v1/models")).status == 200
+    assert not first.done()
+    model.goes_on.set()
+    assert (await first).status == 200
 
 
 async def test_more_routes_are_answered_without_a_key() -> None:

@@ -221,7 +221,7 @@ async def test_calls_are_named_once_and_numbered(index: Any) -> None:
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_however_the_bytes_are_cut_the_client_reads_the_same(data: st.DataObject) -> None:
     pieces = data.draw(st.sampled_from([GOOD, *FAULTS.values()]))
     cuts = [part for part in cut(b"".join(pieces), data.draw) if part]

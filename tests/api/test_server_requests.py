@@ -226,7 +226,8 @@ def test_the_newer_limit_goes_before_the_older() -> None:
 
 
 def test_a_schema_is_strict_unless_it_says_otherwise() -> None:
-    assert options_of(response_format=schema()).response_format == JsonFormat({}, "n", True)
+    for given in (schema(), schema(strict=None)):
+        assert options_of(response_format=given).response_format == JsonFormat({}, "n", True)
     loose = options_of(response_format=schema(strict=False)).response_format
     assert loose == JsonFormat({}, "n", False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,22 @@ async def test_a_price_is_what_was_last_decided_by_then(tmp_path: Path) -> None:
         assert await before.settle(taken) == (100 * 600 + 900 * 150 + 100 * 2_500 + 999) // 1_000
         assert await after.settle(taken) == 100
         assert await free.settle(taken) is None
+
+
+async def test_a_model_that_is_served_under_another_name_costs_what_it_costs(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        gate, caller, now = here.service.gate, await here.caller(), here.clocks.wall()
+        demand = replace(here.demand(1_000, 1_000, "kimi"), stands_for=MODEL)
+        admission = await gate.admit(caller, demand)
+        assert await admission.settle(metered(0, 100)) == 250
+        await here.administration.set_price(Price("kimi", now, 0, 0, 1_000_000))
+        await here.service.refresh()
+        assert gate.price("kimi", MODEL) == Pricing(0, 0, 1_000_000), "its own comes first"
+        demand = replace(here.demand(1_000, 1_000, "kimi"), stands_for=MODEL)
+        admission = await gate.admit(caller, demand)
+        assert await admission.settle(metered(0, 100)) == 100
 
 
 async def test_who_pays_beforehand_gets_what_the_balance_covers_and_no_more(

@@ -6,7 +6,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from service_harness import Clocks, files, world
 
@@ -20,7 +20,6 @@ DIGITS = string.ascii_letters + string.digits
 ids = st.text(DIGITS, min_size=12, max_size=12)
 
 
-@settings(deadline=None)
 @given(ids, st.binary(min_size=32, max_size=32))
 def test_a_key_that_is_written_is_parsed_to_its_id(id: str, secret: bytes) -> None:
     key = key_text.write(id, secret)
@@ -31,7 +30,6 @@ def test_a_key_that_is_written_is_parsed_to_its_id(id: str, secret: bytes) -> No
     assert key.text not in repr(key)
 
 
-@settings(deadline=None)
 @given(ids, st.binary(min_size=32, max_size=32), st.integers(0, 69), st.sampled_from(DIGITS + "-_"))
 def test_a_key_with_one_letter_changed_is_none(
     id: str, secret: bytes, at: int, letter: str
@@ -41,7 +39,6 @@ def test_a_key_with_one_letter_changed_is_none(
     assert (key_text.parse(changed) is None) == (changed != text)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_what_is_no_key_is_parsed_to_none(text: str) -> None:
     assert key_text.parse(text) is None

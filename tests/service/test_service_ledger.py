@@ -23,7 +23,6 @@ counts = st.integers(0, 3_000)
 usages = st.builds(Usage, counts, counts, st.just(0), st.integers(0, 4_000))
 
 
-@settings(deadline=None)
 @given(usages, counts, counts)
 def test_what_is_held_covers_what_is_taken_and_a_cost_is_rounded_up_once(
     usage: Usage, more_prompt: int, more_completion: int
@@ -35,7 +34,6 @@ def test_what_is_held_covers_what_is_taken_and_a_cost_is_rounded_up_once(
     assert 0 <= cost * 1_000 - exact < 1_000
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**14), 10**14))
 def test_an_amount_is_read_as_it_is_written(amount: int) -> None:
     assert microdollars(dollars(amount).replace("$", "")) == amount
@@ -129,7 +127,7 @@ class Play:
         await here.service.refresh()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 9_000), st.integers(0, 9_000), doings)
 async def test_the_ledger_balances_whatever_happens(
     cash: int, voucher: int, doings: list[Doing]

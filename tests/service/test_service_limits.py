@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chogori.service.bucket import Bucket, Share
@@ -20,7 +20,6 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.lists(steps, max_size=60))
 def test_in_no_minute_are_more_requests_admitted_than_the_limit(
     limit: int, gaps: list[int]
@@ -82,7 +81,6 @@ doings = st.lists(st.tuples(steps, used, st.integers(0, 40), st.booleans()), max
 """When, how many tokens, of which reservation if one is settled."""
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), doings)
 def test_a_refund_leaves_the_bucket_as_if_only_what_was_used_had_been_taken(
     limit: int, doings: list[tuple[int, int, int, bool]]
@@ -105,7 +103,6 @@ def test_a_refund_leaves_the_bucket_as_if_only_what_was_used_had_been_taken(
         assert bucket.wait(tokens, now) == (None if tokens > limit else max(0, -(-over // 1)))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 1_000), st.lists(st.tuples(steps, st.integers(1, 400)), max_size=50))
 def test_what_is_admitted_never_exceeds_the_limit_and_what_drains_meanwhile(
     limit: int, asked: list[tuple[int, int]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from service_harness import HERE, files, world
 
@@ -87,7 +87,6 @@ async def test_an_address_that_fails_too_often_is_told_to_wait_and_good_keys_nev
         assert refused.value.status == 401
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 5 * SECOND_NS), max_size=200))
 def test_what_an_address_may_fail_is_a_burst_and_one_every_two_seconds(gaps: list[int]) -> None:
     strangers, now, failed = Strangers(), 0, 0

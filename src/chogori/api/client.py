@@ -126,6 +126,10 @@ class RemoteModel:
         """What the endpoint calls it; None as long as that is still to be asked for."""
         return self._name
 
+    def limited_by(self, limiter: Limiter) -> None:
+        """See `TakesLimiter`."""
+        self._limiter = self._limiter or limiter
+
     async def learn(self) -> Profile:
         """Ask the endpoint what it has: the model's name, if none was given, and its context.
 

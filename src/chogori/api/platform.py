@@ -77,6 +77,8 @@ class Demand:
     """As estimated."""
     completion_tokens: int
     """The most that may be written, in all of the replies that are asked for."""
+    stands_for: str = ""
+    """The model's own name, by which it is priced where `model`, as it is served, has no price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,9 @@ class Gate(Protocol):
         """What the caller's organisation can spend; None where nothing is prepaid."""
         ...
 
-    def price(self, model: str) -> Pricing | None:
-        """What a model costs now; None where no price is known, and nothing is billed."""
+    def price(self, model: str, stands_for: str = "") -> Pricing | None:
+        """What a model costs now, named as in `Demand`; None where no price is known, and nothing
+        is billed."""
         ...
 
     async def usage(self, caller: Caller, query: UsageQuery) -> list[UsageRow]:

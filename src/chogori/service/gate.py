@@ -23,6 +23,7 @@ from chogori.service import refusals, usage
 from chogori.service.admission import Admitted
 from chogori.service.allowances import Allowances, Exhausted, MonotonicClock
 from chogori.service.meter import Meter
+from chogori.service.prices import Price
 from chogori.service.purse import Insufficient
 from chogori.service.rules import Rules
 from chogori.service.strangers import Strangers
@@ -70,7 +71,7 @@ class ServiceGate:
         """See `Gate`."""
         if self._closed:
             raise refusals.closed(self._closed)
-        price = self._rules.prices.at(demand.model, self._clock())
+        price = self._price(demand.model, demand.stands_for)
         most = 0
         if price is not None:
             most = price.at_most(demand.prompt_tokens, demand.completion_tokens)
@@ -104,14 +105,18 @@ class ServiceGate:
         funds = self._rules.purse.funds(caller.organisation)
         return None if funds is None else Balance(funds.cash, funds.voucher)
 
-    def price(self, model: str) -> Pricing | None:
+    def price(self, model: str, stands_for: str = "") -> Pricing | None:
         """See `Gate`."""
-        price = self._rules.prices.at(model, self._clock())
+        price = self._price(model, stands_for)
         return None if price is None else Pricing(price.input, price.cached, price.output)
 
     async def usage(self, caller: Caller, query: UsageQuery) -> list[UsageRow]:
         """See `Gate`."""
         return await self._store.read(lambda tx: usage.rows(tx, caller.organisation, query))
+
+    def _price(self, model: str, stands_for: str) -> Price | None:
+        prices, now = self._rules.prices, self._clock()
+        return prices.at(model, now) or prices.at(stands_for, now)
 
     def close(self, why: str) -> None:
         """Let nobody in any more: another process has taken over."""

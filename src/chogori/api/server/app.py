@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ MOST_BODY = 10_000_000
 """Bytes."""
 BODY_SECONDS = 15.0
 _AZURE = "/openai/deployments/"
+_HEADERS = ("authorization", "content-type", "idempotency-key", "x-api-key", "x-request-id")
+"""Those of a request that a page of a named origin may set."""
 _log = logging.getLogger("chogori.api.server")
 _access = logging.getLogger("chogori.api.server.access")
 Endpoint = Callable[[Exchange], Awaitable[None]]
@@ -209,8 +212,7 @@ class App:
             return None
         exchange.more_headers |= {
             "access-control-allow-methods": "GET, POST",
-            "access-control-allow-headers": "authorization, content-type, idempotency-key, "
-            "x-api-key, x-request-id",
+            "access-control-allow-headers": _allowed_headers(exchange),
             "access-control-max-age": "600",
         }
         return _nothing
@@ -320,3 +322,12 @@ def _log_failure(exchange: Exchange, error: Exception) -> None:
         type(error).__name__,
         " > ".join(places[-6:]),
     )
+
+
+def _allowed_headers(exchange: Exchange) -> str:
+    """What a page may send: what we read, and what clients say of themselves, which `*` does not
+    cover beside `authorization`."""
+    asked = exchange.headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
+    names = [name.strip() for name in asked.split(",")]
+    told = [name for name in names if re.fullmatch(r"x-stainless-[a-z-]{1,40}", name)]
+    return ", ".join((*_HEADERS, *told[:20]))

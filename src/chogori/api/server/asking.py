@@ -113,13 +113,14 @@ class Ask:
             token_ids=request.wants_token_ids,
         )
 
-    def check(self, member: Member) -> None:
+    async def check(self, member: Member) -> None:
         """Raise what the model knows without doing it that it could not do: `Refused`, or one of
-        our errors."""
+        our errors. A schema may take seconds to look through: others are answered meanwhile."""
         if member.checks is not None:
             model = member.model
             conversation = Conversation(self.messages_for(model))
-            member.checks.check(conversation, self.request.tools, self.options_for(model, 0))
+            options = self.options_for(model, 0)
+            await asyncio.to_thread(member.checks.check, conversation, self.request.tools, options)
 
     def messages_for(self, model: ChatModel) -> tuple[Message, ...]:
         """The messages as `model` is to see them."""

@@ -79,8 +79,9 @@ class Chat:
         """Answer a request. Raises `Refused`."""
         caller = await identify(self.gate, exchange, "chat")
         data = await exchange.body()
-        claim = self.repeats.claim(exchange, caller.organisation, data)
+        claim = self.repeats.claim(exchange, caller.key_id, data)
         if claim is not None and claim.kept is not None:
+            find_model(self.models, caller, read_chat(parse(data), model).model)
             await claim.kept.send(exchange)
             return
         try:
@@ -108,13 +109,19 @@ class Chat:
             tally=tally,
         )
         try:
-            ask.check(served.members[0])
+            await ask.check(served.members[0])
         except ChogoriError as error:
             raise refused_for(error, served.name) from error
         most = _most_tokens(request, served.profile, tally.prompt_tokens)
         admission = await self.gate.admit(
             caller,
-            Demand(exchange.request_id, served.name, tally.prompt_tokens, request.replies * most),
+            Demand(
+                exchange.request_id,
+                served.name,
+                tally.prompt_tokens,
+                request.replies * most,
+                served.profile.name,
+            ),
         )
         exchange.admission = admission
         settlement = _Settlement(admission, exchange, tally)

@@ -79,8 +79,9 @@ class Repeats:
         self._bytes = 0
         self._clock = clock
 
-    def claim(self, exchange: Exchange, organisation: str, body: bytes) -> Claim | None:
-        """The claim of a request; None where it has no key. Raises `Refused`."""
+    def claim(self, exchange: Exchange, key_id: str, body: bytes) -> Claim | None:
+        """The claim of a request by the API key `key_id`; None without an Idempotency-Key. What
+        one API key was shown is not shown to another. Raises `Refused`."""
         key = exchange.headers.get(b"idempotency-key")
         if not key:
             return None
@@ -92,7 +93,7 @@ class Repeats:
                 f"An Idempotency-Key has at most {_LONGEST_KEY} characters.",
             )
         self._forget_old()
-        place, digest = (organisation, key), sha256(exchange.path.encode() + b"\n" + body).digest()
+        place, digest = (key_id, key), sha256(exchange.path.encode() + b"\n" + body).digest()
         entry = self._entries.get(place)
         if entry is None:
             entry = self._entries[place] = Kept(digest, self._clock() + KEPT_SECONDS)

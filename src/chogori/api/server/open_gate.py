@@ -42,7 +42,7 @@ class OpenGate:
     async def balance(self, caller: Caller) -> Balance | None:
         return None
 
-    def price(self, model: str) -> Pricing | None:
+    def price(self, model: str, stands_for: str = "") -> Pricing | None:
         return None
 
     async def usage(self, caller: Caller, query: UsageQuery) -> list[UsageRow]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from chogori.api.fields import dump
 from chogori.api.server.openapi_answers import answer_schemas
 from chogori.api.server.openapi_requests import Schema, ref, request_schemas
+from chogori.api.server.platform_routes import COST_GROUPS, USAGE_GROUPS, Groups
 
 _REASONS = {
     400: "The request is wrong; `param` names the field.",
@@ -80,11 +81,11 @@ def _paths() -> Schema:
             "get": _get("showBalance", "usage", "What is left to spend, in dollars.", "Balance")
         },
         "/v1/organization/usage/completions": {
-            "parameters": _usage_parameters(),
+            "parameters": _usage_parameters(USAGE_GROUPS),
             "get": _get("listUsage", "usage", "Tokens, in buckets of time.", "UsagePage"),
         },
         "/v1/organization/costs": {
-            "parameters": _usage_parameters(),
+            "parameters": _usage_parameters(COST_GROUPS),
             "get": _get("listCosts", "usage", "Dollars, in buckets of time.", "CostPage"),
         },
         "/metrics": {
@@ -195,13 +196,13 @@ def _in_header(name: str, description: str, longest: int) -> Schema:
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-def _usage_parameters() -> list[Schema]:
+def _usage_parameters(known: Groups) -> list[Schema]:
     def parameter(name: str, schema: Schema, *, needed: bool = False) -> Schema:
         return {"name": name, "in": "query", "required": needed, "schema": schema}
 
     moment: Schema = {"type": "integer", "minimum": 0, "maximum": 4_102_444_800}
     names: Schema = {"type": "array", "items": {"type": "string"}}
-    groups: Schema = {"enum": ["project_id", "api_key_id", "model"]}
+    groups: Schema = {"enum": list(known)}
     return [
         parameter("start_time", moment, needed=True),
         parameter("end_time", moment),

@@ -293,7 +293,7 @@ def _response_format() -> Schema:
         {
             "name": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
             "schema": {"type": "object"},
-            "strict": {"type": "boolean"},
+            "strict": _FLAG,
             "description": _TEXT,
         },
         ["name", "schema"],

@@ -4,12 +4,12 @@ to spend, what was used, and the server's own figures."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 from chogori.api.fields import dump
-from chogori.api.platform import Gate, UsageQuery, UsageRow
+from chogori.api.platform import Caller, Gate, UsageQuery, UsageRow
 from chogori.api.server.chat import find_model, identify
 from chogori.api.server.exchange import Exchange
 from chogori.api.server.messages import read_messages
@@ -25,11 +25,28 @@ from chogori.errors import ChogoriError
 _WIDTHS = {"1m": 60, "1h": 3600, "1d": 86_400}
 _MOST = {"1m": 1440, "1h": 168, "1d": 31}
 _USUAL = {"1m": 60, "1h": 24, "1d": 7}
-_GROUPS = ("project_id", "api_key_id", "model")
 _LATEST = 4_102_444_800
 """The year 2100, in seconds since the epoch."""
 Group = Literal["project_id", "api_key_id", "model"]
-assert get_args(Group) == _GROUPS
+Groups = Mapping[str, Group | None]
+USAGE_GROUPS: Groups = {
+    "project_id": "project_id",
+    "user_id": None,
+    "api_key_id": "api_key_id",
+    "model": "model",
+    "batch": None,
+    "service_tier": None,
+}
+"""What usage may be grouped by; None: of that there is but one group here, whose name is null."""
+COST_GROUPS: Groups = {
+    "project_id": "project_id",
+    "line_item": "model",
+    "api_key_id": "api_key_id",
+    "model": "model",
+}
+"""What costs may be grouped by; a line of the bill is a model."""
+COST_DAYS = 180
+"""Buckets of costs, of a day each, in one answer at most."""
 
 
 class PlatformRoutes:
@@ -89,11 +106,15 @@ class PlatformRoutes:
 
     async def usage(self, exchange: Exchange) -> None:
         """GET /v1/organization/usage/completions."""
-        await self._buckets(exchange, _usage_result)
+        caller = await identify(self._gate, exchange, "usage")
+        query = read_query(_asked(exchange), USAGE_GROUPS)
+        await self._buckets(exchange, caller, query, _usage_result)
 
     async def costs(self, exchange: Exchange) -> None:
         """GET /v1/organization/costs."""
-        await self._buckets(exchange, _cost_result)
+        caller = await identify(self._gate, exchange, "usage")
+        query = read_query(_asked(exchange), COST_GROUPS, days=COST_DAYS)
+        await self._buckets(exchange, caller, query, _cost_result)
 
     async def metrics(self, exchange: Exchange) -> None:
         """GET /metrics."""
@@ -101,9 +122,13 @@ class PlatformRoutes:
         kind = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
         await exchange.respond(self._metrics.text(), headers=kind)
 
-    async def _buckets(self, exchange: Exchange, told: Any) -> None:
-        caller = await identify(self._gate, exchange, "usage")
-        query = read_query(exchange.scope.get("query_string", b""))
+    async def _buckets(
+        self,
+        exchange: Exchange,
+        caller: Caller,
+        query: UsageQuery,
+        told: Callable[[UsageRow], dict[str, Any]],
+    ) -> None:
         rows = await self._gate.usage(caller, query)
         by_start: dict[int, list[UsageRow]] = {}
         for row in rows:
@@ -141,7 +166,7 @@ class PlatformRoutes:
             "parent": None,
             "permission": [],
         }
-        if (price := self._gate.price(served.name)) is not None:
+        if (price := self._gate.price(served.name, profile.name)) is not None:
             each = (price.input, price.output, price.cached)
         elif profile.price is not None:
             dollars = (profile.price.prompt, profile.price.completion, profile.price.cached)
@@ -153,9 +178,13 @@ class PlatformRoutes:
         return entry
 
 
-def read_query(query: bytes) -> UsageQuery:
-    """What the address asks for. Lists come as `name=a&name=b`, `name[]=a` or `name=a,b`. Raises
-    `Refused`."""
+def _asked(exchange: Exchange) -> bytes:
+    return exchange.scope.get("query_string", b"")
+
+
+def read_query(query: bytes, known: Groups, *, days: int = _MOST["1d"]) -> UsageQuery:
+    """What the address asks for, `days` buckets of a day at most. Lists come as `name=a&name=b`,
+    `name[]=a` or `name=a,b`. Raises `Refused`."""
     fields = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     width = _one(fields, "bucket_width")
     width = "1d" if width is None else width
@@ -165,8 +194,8 @@ def read_query(query: bytes) -> UsageQuery:
     if "" in fields.get("group_by", ()):
         raise invalid("group_by", "group_by names nothing.")
     for group in groups:
-        if group not in _GROUPS:
-            raise invalid("group_by", f"group_by must be among {', '.join(_GROUPS)}.")
+        if group not in known:
+            raise invalid("group_by", f"group_by must be among {', '.join(known)}.")
     start = _whole(fields, "start_time", 0, _LATEST)
     if start is None:
         raise missing("start_time")
@@ -184,11 +213,11 @@ def read_query(query: bytes) -> UsageQuery:
         start=start - start % seconds,
         end=end,
         bucket_seconds=seconds,
-        group_by=cast(tuple[Group, ...], tuple(groups)),
+        group_by=tuple(dict.fromkeys(held for name in groups if (held := known[name]))),
         projects=tuple(_many(fields, "project_ids")),
         keys=tuple(_many(fields, "api_key_ids")),
         models=tuple(_many(fields, "models")),
-        limit=_whole(fields, "limit", 1, _MOST[width]) or _USUAL[width],
+        limit=_whole(fields, "limit", 1, days if width == "1d" else _MOST[width]) or _USUAL[width],
     )
 
 

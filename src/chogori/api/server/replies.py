@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from chogori.api.fields import dump
@@ -99,6 +100,7 @@ class ChunkWriter:
         self._choice = self._top + b'{"index":%d,"delta":' % index
         self._plain = b',"logprobs":null,"finish_reason":null}]'
         self._index = index
+        self._said: list[str] = []
         self._heads: dict[int, tuple[str, str]] = {}
         """Ids and names of calls that were not told yet: they may come in pieces."""
         self.calls = 0
@@ -113,6 +115,8 @@ class ChunkWriter:
         """What a delta adds: chunks, or nothing yet. `so_far`: the usage to tell with it."""
         match delta:
             case TextDelta(text):
+                if self._manner.logprobs:
+                    self._said.append(text)
                 return self._heads_out() + self._chunk(b'{"content":' + dump(text) + b"}", so_far)
             case ReasoningDelta(text):
                 return self._heads_out() + self._reasoning(text, so_far)
@@ -124,7 +128,8 @@ class ChunkWriter:
     def finish(self, finished: Finished) -> bytes:
         """The last chunk of the choice, and the log-probabilities before it."""
         out = self._heads_out()
-        if self._manner.logprobs and (logprobs := logprobs_json(finished)):
+        said = "".join(self._said)
+        if self._manner.logprobs and (logprobs := logprobs_json(finished, said)):
             told = b'{},"logprobs":' + dump(logprobs) + b',"finish_reason":null}]'
             out += self._choice + told + self._usage + b"}\n\n"
         last: dict[str, Any] = {
@@ -226,7 +231,7 @@ def choice_json(message: Message, finished: Finished, index: int, manner: Manner
     told_choice: dict[str, Any] = {
         "index": index,
         "message": told,
-        "logprobs": logprobs_json(finished) if manner.logprobs else None,
+        "logprobs": logprobs_json(finished, message.text) if manner.logprobs else None,
         "finish_reason": reason_of(finished, len(message.tool_calls)),
     }
     if manner.token_ids:
@@ -249,13 +254,35 @@ def completion_json(
     }
 
 
-def logprobs_json(finished: Finished) -> dict[str, Any] | None:
-    """Log-probabilities in the form of the OpenAI API; None where the model told none."""
+def logprobs_json(finished: Finished, said: str) -> dict[str, Any] | None:
+    """Log-probabilities in the form of the OpenAI API, of the tokens of the content that was
+    `said`: those of reasoning, calls and markers are in the model's own report alone. None where
+    the model told none."""
     found = finished.extra.get("logprobs")
     if not isinstance(found, list):
         return None
     tokens = [_token(entry) for entry in found if isinstance(entry, Mapping)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    return {"content": tokens, "refusal": None}
+    return {"content": _said_in(tokens, said.encode()), "refusal": None}
+
+
+def _said_in(tokens: Sequence[dict[str, Any]], said: bytes) -> list[dict[str, Any]]:
+    """The tokens that make up what was said; its end may have come from elsewhere."""
+    pieces = [_bytes_of(token) for token in tokens]
+    written = b"".join(pieces)
+    begin = written.rfind(said) if said else len(written)
+    if begin < 0:
+        begins = (at for at in range(len(written)) if said.startswith(written[at:]))
+        begin = next(begins, len(written))
+    ends = accumulate(map(len, pieces))
+    return [
+        token
+        for token, piece, end in zip(tokens, pieces, ends, strict=True)
+        if end > begin and end - len(piece) < begin + len(said)
+    ]
+
+
+def _bytes_of(token: Mapping[str, Any]) -> bytes:
+    return str(token["token"]).encode() if token["bytes"] is None else bytes(token["bytes"])
 
 
 def _token(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def _json_schema(form: Json) -> JsonFormat:
     if schema is None:
         raise wrong(f"{where}.schema", "an object", None)
     plain_json(schema, f"{where}.schema", MOST_SCHEMA)
-    if "strict" in held and type(held["strict"]) is not bool:
-        raise wrong(f"{where}.strict", "true or false", held["strict"])
-    strict = held.get("strict", True)
+    strict = held.get("strict")
+    if strict is not None and type(strict) is not bool:
+        raise wrong(f"{where}.strict", "true or false", strict)
     text(held, "description", f"{where}.")
-    return JsonFormat(schema, name, strict)
+    return JsonFormat(schema, name, True if strict is None else strict)
