@@ -2,11 +2,14 @@
 
 Memory holds at most the head and the tail. Once more has come than fits, the whole goes to a file
 in the run's folder, up to a limit. That folder is writable from inside, so the file is opened by a
-name that does not exist yet and never through a link.
+name that does not exist yet and never through a link. In the end it is named by what it holds: the
+same output twice is one file, and reads the same to whoever compares results.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -50,6 +53,7 @@ class Output:
         self._file: BinaryIO | None = None
         self._path: Path | None = None
         self._written = 0
+        self._digest = sha256()
         self.size = 0
 
     def add(self, data: bytes) -> None:
@@ -79,15 +83,23 @@ class Output:
         data = data[: self._file_size - self._written]
         try:
             self._file.write(data)
+            self._digest.update(data)
             self._written += len(data)
         except OSError:  # a full disk costs the copy, not the run
             self._file.close()
             self._file = None
 
+    def _rename(self) -> None:
+        assert self._path is not None, "a file has one"
+        name = f"{self._stem}-{self._digest.hexdigest()[:12]}.txt"
+        with suppress(OSError):  # somebody inside has put a folder there, or taken the file away
+            self._path = self._path.replace(self._path.with_name(name))
+
     def close(self) -> Printed:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self._rename()
         missing = self.size - len(self._head) - len(self._tail)
         if self._path is None:
             between = f"\n[... {missing} bytes left out ...]\n".encode() if missing else b""
