@@ -29,8 +29,8 @@ def read_letter(name: str) -> str:
 async def main(spec: str) -> None:
     with TemporaryDirectory() as folder:
         async with open_store(Path(folder)) as store:
-            agent = chogori.Agent(chogori.load(spec), store=store)
-            swarm = chogori.Swarm(agent, subagent_tools=[read_letter], width=100)
+            agent = chogori.Agent(chogori.load(spec), [read_letter], store=store)
+            swarm = chogori.Swarm(agent, width=100)
             answer = await swarm.run("Who asks for most, in letter 1 and letter 2?")
             print(answer.text)
             print(f"critical steps: {answer.report['critical_steps']:.0f}")

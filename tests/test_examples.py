@@ -78,9 +78,19 @@ SCRIPTED: dict[str, tuple[Replies, Sequence[str]]] = {
 README_BLOCKS: list[tuple[Replies, Sequence[str]]] = [
     ([call("height", peak="K2"), says("8611 metres")], ["8611 metres [('8611', 'supported')]"]),
     ([call("list_files"), says("A file called note.txt.")], ["A file called note.txt."]),
-    ([says("{}", match="")], ["item,company,amount", "letter_1.txt"]),
-]
+    (
+        [
+            {"match": "^Who wrote tea.txt", "calls": [
+                {"name": "read_letter", "arguments": {"name": "tea.txt"}}
+            ]},
+            {"match": "30 pounds", "content": '{"company": "Tea Ltd", "amount": 30}'},
+        ],
+        ["item,company,amount", "tea.txt,Tea Ltd,30"],
+    ),
+]  # fmt: skip
 NEEDS_SANDBOX = "assistant("
+LETTER = Path("letters", "tea.txt")
+"""What a block finds in its folder."""
 
 
 def script(folder: Path, replies: Replies) -> str:
@@ -137,6 +147,8 @@ def test_a_python_block_of_the_readme_runs(number: int, tmp_path: Path) -> None:
         except SandboxUnavailable as error:
             pytest.skip(f"no sandbox works here; see: chogori doctor ({error})")
     spec = script(tmp_path, replies)
+    (tmp_path / LETTER.parent).mkdir()
+    (tmp_path / LETTER).write_text("Tea Ltd asks for 30 pounds.")
     program = tmp_path / "block.py"
     program.write_text(block.replace('load("local")', f"load({spec!r})"))
     out = run([program], tmp_path)

@@ -1,6 +1,6 @@
 """A swarm on a Ray of two nodes, one of which is killed while its subagents are at work.
 
-    python bench/swarm/ray_node.py [--agents 12] [--calls 6] [--model-ms 50] [--kill]
+    python bench/swarm/ray_node.py [--agents 12] [--calls 6] [--model URL#MODEL] [--kill]
 
 Prints one line of JSON: what was answered, what was called how often, and whose process was lost.
 """
@@ -57,14 +57,14 @@ async def run(folder: Path, options: argparse.Namespace, kill: Callable[[], None
 
     from chogori import Agent
     from chogori.chat import Options
-    from chogori.presets import load
     from chogori.store import open_store
     from chogori.swarm import Swarm
     from chogori.swarm.ray import RayExecutor
 
-    executor = RayExecutor(folder, task_options={"num_cpus": 0.5})
+    executor = RayExecutor(folder, load="ray_tools:load_model", task_options={"num_cpus": 0.5})
     async with open_store(folder) as store:
-        model = load(script(folder, options.calls, options.model_ms))
+        spec = options.model or script(folder, options.calls, options.model_ms)
+        model = ray_tools.load_model(spec)
         lead = Agent(model, store=store, options=Options(stream=False))
         swarm = Swarm(lead, subagent_tools=[ray_tools.look], executor=executor, shared_folder=False)
         items = [f"item {n}" for n in range(options.agents)]
@@ -92,6 +92,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=12)
     parser.add_argument("--calls", type=int, default=6)
     parser.add_argument("--model-ms", type=int, default=50)
+    parser.add_argument("--model", help="an endpoint in place of the script")
     parser.add_argument("--kill", action="store_true", help="kill the second node in the middle")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -12,10 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from chogori.chat import ToolContext, tool
+import chogori
+from chogori.chat import ChatModel, ToolContext, tool
 
 NOTES = "CHOGORI_BENCH_NOTES"
 """The variable that names the file; every node sees the same one."""
+KEY = "CHOGORI_BENCH_KEY"
+"""The variable that holds the key of the endpoint, where there is one."""
 HELD = "k1"
 """The key whose call does not return on the node that is to be lost."""
 
@@ -28,6 +31,11 @@ async def look(key: str, context: ToolContext) -> str:
     if key == HELD and node() == doomed():
         await asyncio.Event().wait()
     return f"{key} is there"
+
+
+def load_model(spec: str) -> ChatModel:
+    """A model, with the key that every node has in its environment."""
+    return chogori.load(spec, api_key=os.environ.get(KEY))
 
 
 def node() -> str:

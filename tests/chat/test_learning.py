@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from simulated import SimulatedEndpoint, ask, simulate, subagents
 
@@ -143,7 +143,6 @@ def test_whose_turn_it_is_is_said_by_whoever_is_outermost() -> None:
     assert simulate(work) == ["a1", "a2", "b1", "a3"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 3.0), max_size=40), st.integers(1, 5))
 def test_whoever_gives_up_waiting_leaves_the_turn_to_others(
     patience: list[float], width: int
@@ -168,7 +167,6 @@ _refusals = st.tuples(st.just("refused"), st.floats(0, 5), st.booleans(), st.flo
 _answers = st.tuples(st.just("answered"), st.floats(0, 60), st.booleans(), st.just(0.0))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.one_of(_refusals, _answers), st.integers(0, 600)), max_size=300))
 def test_whatever_happens_the_width_stays_within_its_bounds(
     events: list[tuple[tuple[str, float, bool, float], int]],

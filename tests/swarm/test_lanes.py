@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from swarm_harness import RUN, World, assign, create, scripted, swarm, works
 
@@ -58,7 +58,6 @@ async def test_every_span_lies_within_its_lane_and_every_lane_within_the_whole(
 _spans = st.lists(st.tuples(st.floats(0, 10_000), st.floats(0, 100)), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(_spans)
 def test_idle_time_is_cut_out_and_no_span_is_made_longer_or_shorter(
     times: list[tuple[float, float]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -17,12 +18,26 @@ from ray import cloudpickle
 
 from chogori import Agent, tool
 from chogori.agent import Budget
-from chogori.chat import Reply, ReplyFinished, ScriptedModel, ToolCall, Usage, assistant
+from chogori.chat import (
+    Conversation,
+    FixedLimiter,
+    LearningLimiter,
+    Message,
+    Reply,
+    ReplyFinished,
+    ScriptedModel,
+    ToolCall,
+    Usage,
+    assistant,
+)
 from chogori.errors import ChogoriError, LeaseHeld, StoreError, StreamCut
+from chogori.service import Limits
 from chogori.store import Record, Transaction, logs, open_store
+from chogori.swarm.ray.endpoints import LimitersActor, SharedLimiter
 from chogori.swarm.ray.journal import JournalActor, RemoteStore
 from chogori.swarm.ray.slots import Slots
 from chogori.swarm.ray.worker import Account
+from served import served
 
 PROGRAM = Path(__file__).parents[2] / "bench" / "swarm" / "ray_node.py"
 
@@ -79,7 +94,7 @@ async def test_a_run_through_the_actor_is_kept_as_one_beside_the_store(tmp_path:
     assert told[0] == told[1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.booleans(), max_size=30))
 def test_works_are_done_in_order_and_one_that_fails_fails_alone(
     tmp_path_factory: pytest.TempPathFactory, fail: list[bool]
@@ -178,7 +193,6 @@ def test_an_error_is_the_same_in_another_process(error: ChogoriError) -> None:
 _steps = st.tuples(st.sampled_from(["take", "give back", "wait"]), st.integers(0, 5))
 
 
-@settings(deadline=None)
 @given(st.lists(_steps, max_size=60), st.integers(1, 3))
 def test_no_more_hold_slots_than_there_are_and_the_dead_hold_none(
     steps: list[tuple[str, int]], slots: int
@@ -210,6 +224,94 @@ def test_slots_go_round_in_the_order_in_which_they_were_asked_for() -> None:
     engine.give_back("a")
     assert not engine.take("c", 1, 9)
     assert engine.take("b", 1, 9)
+
+
+class Endpoint:
+    """Takes two at once; its limiter is told so by refusals."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = self.asked = self.refused = 0
+
+    async def ask(self, limiter: SharedLimiter) -> None:
+        while True:
+            async with limiter.slot():
+                self.asked += 1
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+                is_refused = self.inside > 2
+                await asyncio.sleep(0)
+                self.inside -= 1
+                if not is_refused:
+                    limiter.answered(0.01)
+                    return
+            self.refused += 1
+            limiter.refused(429, None)
+
+
+async def test_tasks_that_ask_one_endpoint_learn_together_what_it_takes() -> None:
+    now = 0.0
+    actor = LimitersActor(lambda: LearningLimiter(clock=lambda: now))
+    endpoint, handle = Endpoint(), Handle(actor)
+    tasks = [SharedLimiter("http://m/v1", handle, f"run-{number}") for number in range(9)]
+    asking = [asyncio.create_task(endpoint.ask(each)) for each in tasks]
+    for _ in range(100):
+        now += 0.5
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*asking)
+    before = endpoint.asked
+    endpoint.most = 0
+    later = [asyncio.create_task(endpoint.ask(each)) for each in tasks]
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*later)
+    assert endpoint.most <= 3, "what one was told all know"
+    assert endpoint.asked - before < 2 * len(tasks)
+
+
+async def test_who_dies_in_the_line_or_in_its_turn_holds_up_nobody() -> None:
+    actor = LimitersActor(lambda: FixedLimiter(1))
+    await actor.enter("http://m/v1", "dies", "", 0.05)
+    waits = asyncio.create_task(actor.enter("http://m/v1", "leaves", "", 60))
+    last = asyncio.create_task(actor.enter("http://m/v1", "last", "", 60))
+    await asyncio.sleep(0)
+    await actor.leave("leaves")
+    async with asyncio.timeout(30):
+        await asyncio.gather(waits, last)
+    await actor.leave("last")
+    async with asyncio.timeout(30):
+        await actor.enter("http://m/v1", "next", "", 60)
+
+
+async def test_a_turn_that_is_renewed_goes_on() -> None:
+    actor = LimitersActor(lambda: FixedLimiter(1))
+    await actor.enter("http://m/v1", "first", "", 0.2)
+    second = asyncio.create_task(actor.enter("http://m/v1", "second", "", 60))
+    for _ in range(8):
+        await asyncio.sleep(0.05)
+        await actor.renew("first", 0.2)
+    assert not second.done()
+    await actor.leave("first")
+    await second
+
+
+def test_subagents_on_ray_ask_an_endpoint_that_wants_a_key_and_takes_two_at_once(
+    tmp_path: Path,
+) -> None:
+    def says(conversation: Conversation) -> Message | str:
+        at = sum(message.role == "assistant" for message in conversation)
+        arguments = json.dumps({"key": f"k{at}"})
+        return assistant(calls=[ToolCall(f"c{at}", "look", arguments)]) if at < 2 else "done"
+
+    limits = Limits(concurrent_requests=2)
+    with served({"m": ScriptedModel(says)}, tmp_path, limits=limits) as server:
+        spec = f"{server.base_url}#m"
+        command = [sys.executable, str(PROGRAM), "--agents=5", "--calls=2", "--model", spec]
+        environ = {**os.environ, "CHOGORI_BENCH_KEY": server.key}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environ)
+        assert done.returncode == 0, done.stderr[-4000:]
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert (told["answered"], told["calls"], told["repeated"]) == (5, 10, 0)
+        assert server.query("select count(*) from usage") == [(15,)]
 
 
 def test_a_node_that_is_killed_loses_nothing_that_was_finished() -> None:

@@ -24,7 +24,7 @@ from swarm_harness import (
     works,
 )
 
-from chogori.agent import Budget
+from chogori.agent import Agent, Budget
 from chogori.chat import (
     FromSubagent,
     Message,
@@ -36,7 +36,7 @@ from chogori.chat import (
     tool,
 )
 from chogori.errors import ConfigError
-from chogori.swarm import ROLES
+from chogori.swarm import ROLES, Role, Swarm
 from chogori.swarm.tools import ASSIGN, CREATE, MAP, parsed
 
 
@@ -180,6 +180,32 @@ async def test_ready_roles_have_the_tools_that_suit_them() -> None:
     assert asked.conversation[0].text == reader.system_prompt
 
 
+async def test_without_tools_of_their_own_subagents_have_the_orchestrators() -> None:
+    model = scripted([[create(), assign("a")]], works(lambda _: 1))
+    lead = Agent(model, World().tools(), "Lead.", guards=(), options=QUIET)
+    answer = await Swarm(lead, shared_folder=False).run("Go.")
+    assert results(answer) == ["did a"]
+    [asked, *_] = [it for it in model.asked if not is_orchestrator(it.conversation)]
+    assert [spec.name for spec in asked.tools] == ["look", "act"]
+    table = await Swarm(lead, shared_folder=False).map("Look at {item}.", ["b"])
+    assert [row.ended for row in table.rows] == ["answer"]
+
+
+async def test_roles_that_would_have_none_of_their_tools_are_not_offered() -> None:
+    @tool(effect="pure")
+    async def python(code: str) -> str:
+        """Run."""
+        return code
+
+    roles = [*ROLES, Role("poet", "Rhyme.", "rhymes", ()), Role("any", "Be.", "does all")]
+    model = scripted([], works(lambda _: 0))
+    await swarm(model, [python], roles=roles).run("Go.")
+    told = model.asked[0].conversation[0].text
+    names = [line[2:].partition(":")[0] for line in told.splitlines() if line.startswith("- ")]
+    assert names[-5:] == ["coder", "analyst", "fact_checker", "poet", "any"]
+    assert not {"researcher", "reader", "writer"} & set(names)
+
+
 async def test_an_unknown_agent_is_told_with_those_that_there_are() -> None:
     answer = await swarm(scripted([[assign("a", "ghost")]], works(lambda _: 0)), roles=[]).run("G")
     assert results(answer) == ["there is no agent 'ghost'; there are: none yet: create one"]
@@ -228,6 +254,23 @@ async def test_when_tokens_run_low_subagents_land_and_the_orchestrator_is_told()
     [reminded, *_] = [event for event in events if isinstance(event, Reminded)]
     assert "What remains for the whole team" in reminded.text
     assert (await answered(whole.stream("Go."))).text.startswith("all: ")
+
+
+async def test_the_orchestrator_is_told_what_remains_of_tasks_and_of_time() -> None:
+    @tool(effect="pure")
+    async def look(key: str) -> str:
+        """Look."""
+        await asyncio.sleep(0.4)
+        return key
+
+    stages = [[create()], [assign("a"), assign("b")], [assign("c")]]
+    whole = swarm(scripted(stages, works(lambda _: 0)), most=4)
+    told = [it.text async for it in whole.stream("Go.") if isinstance(it, Reminded)]
+    assert ["2 of 4 tasks" in told[0], "1 of 4 tasks" in told[1], len(told)] == [True, True, 2]
+    whole = swarm(scripted(stages, works(lambda _: 1)), [look], budget=Budget(seconds=1.4))
+    told = [it.text async for it in whole.stream("Go.") if isinstance(it, Reminded)]
+    assert told
+    assert " of 1 seconds" in told[0]
 
 
 async def test_what_subagents_do_is_told_only_where_somebody_watches() -> None:

@@ -38,8 +38,9 @@ FOUND = 2
 class Fated:
     """Lets each subagent work a while, and then befalls it what its task says."""
 
-    def __init__(self, stages: Sequence[Sequence[object]]) -> None:
-        self._script = scripted(stages, works(lambda _: FOUND))  # pyright: ignore[reportArgumentType]
+    def __init__(self, stages: Sequence[Sequence[object]], tool: str = "look") -> None:
+        worker = works(lambda _: FOUND, tool)
+        self._script = scripted(stages, worker)  # pyright: ignore[reportArgumentType]
         self.profile = self._script.profile
         self.failures: dict[str, int] = {}
 
@@ -79,7 +80,7 @@ class ModelFlaky(EndpointError):
         super().__init__("try again", url="scripted:", status=503)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(st.sampled_from(FATES), min_size=1, max_size=6), st.booleans())
 def test_any_failures_of_some_leave_the_others_results(fates: list[str], is_kept: bool) -> None:
     logging.disable(logging.CRITICAL)
@@ -123,6 +124,20 @@ async def test_a_task_whose_model_fails_for_a_while_goes_on_where_it_was() -> No
     assert world.deeds == ["a: fails twice/0", "a: fails twice/1"], "nothing was done again"
     [outcome] = outcomes(events)
     assert (outcome["steps"], outcome["calls"]) == (3, 2), "nothing is counted twice"
+
+
+@pytest.mark.parametrize("tool", ["look", "act"])
+async def test_without_a_store_only_what_changed_nothing_is_begun_anew(tool: str) -> None:
+    world = World()
+    model = Fated([[create()], [assign("a: fails twice")]], tool)
+    answer = await answered(swarm(model, world.tools(), retry_seconds=0.0).stream("Go."))
+    if tool == "look":
+        assert results(answer) == ["did a: fails twice"]
+        return
+    [told] = results(answer)
+    assert told.startswith("[incomplete]")
+    assert "act: did a: fails twice/1" in told, "what it had found comes back"
+    assert world.deeds == ["a: fails twice/0", "a: fails twice/1"], "nothing was done again"
 
 
 async def test_assigning_a_task_again_continues_the_subagent_that_had_to_stop() -> None:

@@ -30,7 +30,7 @@ from chogori.swarm.steps import Outcome
 items = st.lists(st.text("ab |\n", min_size=1, max_size=5), min_size=1, max_size=12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(items)
 def test_every_item_has_one_row_in_its_place(items: list[str]) -> None:
     model = scripted([], works(lambda _: 0))

@@ -18,7 +18,7 @@ from swarm_harness import (
     works,
 )
 
-from chogori.agent import kept
+from chogori.agent import Budget, kept
 from chogori.apps.swarming import lines_of, pause_all
 from chogori.chat import Message, tool
 from chogori.presets import rebuild
@@ -117,3 +117,30 @@ async def test_a_swarm_is_made_again_from_its_description_and_goes_on(tmp_path: 
         async with rebuild(began.agent, model, store=store, runs=folder) as again:  # pyright: ignore[reportArgumentType]
             answer = await answered(again.resume(RUN))
     assert results(answer) == ["did a", "did b"]
+
+
+async def test_the_time_of_a_swarm_goes_on_when_it_does() -> None:
+    begun, going, spent = asyncio.Semaphore(0), asyncio.Event(), 1.2
+
+    @tool(effect="pure")
+    async def look(key: str) -> str:
+        """Look."""
+        begun.release()
+        await going.wait()
+        await asyncio.sleep(spent)
+        return key
+
+    tasks = ["a", "b"]
+    model = scripted([[create()], [assign(task) for task in tasks]], works(lambda _: 2))
+    async with scratch_store() as store:
+        whole = swarm(model, [look], store=store, budget=Budget(seconds=1_000))
+        running = asyncio.create_task(answered(whole.stream("Go.", run_id=RUN)))
+        for _ in tasks:
+            await begun.acquire()
+        await pause_all(store, RUN)
+        going.set()
+        with pytest.raises(Halted):
+            await running
+        report = (await answered(whole.resume(RUN))).report
+    assert report is not None
+    assert report["seconds"] > 2 * spent, "that of both sittings"

@@ -23,7 +23,7 @@ from swarm_harness import (
 )
 
 from chogori.agent.kept import calls as calls_of
-from chogori.chat import Message, ToolContext, ToolError, assistant, tool
+from chogori.chat import Message, ToolContext, ToolError, assistant, text_of, tool
 from chogori.swarm.folder import Folder
 from chogori.swarm.shared import Results
 
@@ -79,6 +79,33 @@ async def test_calls_under_way_are_joined_and_one_that_fails_is_made_by_who_join
     assert isinstance(told[0], ToolError)
     assert tries == 2, "one of those who joined made it, and the third joined that one"
     assert shared.saved == 1
+
+
+async def test_a_result_that_lies_in_a_runs_own_folder_is_nobody_elses() -> None:
+    at_work = most = 0
+    going = asyncio.Event()
+
+    @tool(effect="pure")
+    async def grep(key: str, context: ToolContext) -> str:
+        """Search."""
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await going.wait()
+        await asyncio.sleep(0)
+        at_work -= 1
+        return f"too long: the rest is in /out/results/{context.run_id}.txt"
+
+    shared = Results()
+    [joined] = shared.share([grep])
+    runs = [f"r{number}" for number in range(9)]
+    made = [asyncio.create_task(joined.call('{"key": "a"}', context(run))) for run in runs]
+    await asyncio.sleep(0)
+    going.set()
+    told = [text_of(result.content) for result in await asyncio.gather(*made)]
+    assert told == [f"too long: the rest is in /out/results/{run}.txt" for run in runs]
+    assert shared.saved == 0
+    assert most == len(runs) - 1, "once it is known, nobody waits for another"
 
 
 async def test_whoever_joined_is_not_cancelled_with_whoever_made_the_call() -> None:

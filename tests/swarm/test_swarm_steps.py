@@ -47,7 +47,7 @@ def by_hand(found: dict[str, list[Entry]]) -> int:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(plans)
 def test_critical_steps_are_those_that_the_journals_hold(plan: list[list[int]]) -> None:
     asyncio.run(_planned(plan))

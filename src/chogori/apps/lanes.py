@@ -8,7 +8,7 @@ is a line for each subagent that ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Group
@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from chogori.apps.terminal import Terminal
-from chogori.apps.words import arguments_in_short, clean, one_line
+from chogori.apps.words import arguments_in_short, clean, many, one_line
 from chogori.chat import (
     Answer,
     Event,
@@ -107,7 +107,7 @@ class Lanes:
                 self._end_stage()
                 self.terminal.show(event, sequence)
                 if isinstance(event, Answer) and event.report:
-                    self._say(closing(event), "dim")
+                    self._say(closing(event.report), "dim")
 
     def close(self) -> None:
         """End what is drawn live."""
@@ -163,8 +163,8 @@ class Lanes:
         done = sum(lane.state == "done" for lane in lanes)
         longest = max((lane.seconds for lane in lanes), default=0.0)
         self._say(
-            f"⋔ stage {self._stage}: {_many(len(lanes), 'subagent')}, {done} done · "
-            f"{_many(sum(lane.calls for lane in lanes), 'call')} · "
+            f"⋔ stage {self._stage}: {many(len(lanes), 'subagent')}, {done} done · "
+            f"{many(sum(lane.calls for lane in lanes), 'call')} · "
             f"{sum(lane.tokens for lane in lanes):,} tokens · the longest {longest:.1f} s",
             "cyan",
         )
@@ -208,7 +208,7 @@ class Lanes:
         counts = {state: sum(lane.state == state for lane in lanes) for state in MARKS}
         told = [f"{counts[state]} {state}" for state in MARKS if counts[state]]
         told += [f"{waiting} waiting"] if waiting else []
-        told.append(f"{_many(sum(lane.calls for lane in lanes), 'call')}")
+        told.append(f"{many(sum(lane.calls for lane in lanes), 'call')}")
         told.append(f"{now - self._since:.0f} s")
         yield Text(f"⋔ stage {self._stage}: {' · '.join(told)}", "bold")
         marks = Text()
@@ -228,24 +228,22 @@ class Lanes:
             yield Text(f"… and {len(at_work) - len(shown)} more at work", "dim")
 
 
-def closing(event: Answer) -> str:
+def closing(report: Mapping[str, float]) -> str:
     """What a swarm took, in a line."""
-    report = event.report
+    unfinished, dollars = round(report["unfinished"]), report["dollars"]
     return " · ".join(
         [
-            f"{_many(round(report['subagents']), 'subagent')}",
-            f"{_many(round(report['steps']), 'step')} in all",
+            f"{many(round(report['subagents']), 'subagent')}",
+            *([f"{unfinished} unfinished"] if unfinished else []),
+            f"{many(round(report['steps']), 'step')} in all",
             f"critical steps {round(report['critical_steps'])} ({report['speed_up']:.1f} times)",
-            f"{_many(round(report['calls']), 'call')}",
+            f"{many(round(report['calls']), 'call')}",
             f"{round(report['tokens']):,} tokens",
+            *([f"${dollars:.4f}"] if dollars else []),
             f"wall {report['wall_speed_up']:.1f} times faster than one after another",
         ]
     )
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def _steps(count: int) -> str:
-    return _many(count, "step")
+    return many(count, "step")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chogori.apps.keeping import found
+from chogori.apps.lanes import closing
 from chogori.apps.settings import Settings
 from chogori.errors import ConfigError
 from chogori.swarm.lanes import Lane, Timeline, timeline
@@ -97,6 +98,8 @@ def _label(lane: Lane) -> str:
 
 
 def _title(id: str, told: Timeline) -> str:
+    if told.report:
+        return f"{id}: {told.seconds:.1f} s\n{closing(told.report)}".replace("$", r"\$")
     subagents = len(told.lanes) - 1
     return (
         f"{id}: {subagents} subagent{'' if subagents == 1 else 's'}, {told.steps} steps, "

@@ -10,6 +10,7 @@ from pathlib import Path
 from chogori.agent import kept
 from chogori.apps.asking import ANSWERED, BUDGET_ENDED, person_at_terminal, read_question
 from chogori.apps.keeping import opened_store
+from chogori.apps.lanes import closing
 from chogori.apps.session import Session, View, Wanted
 from chogori.apps.settings import Settings
 from chogori.apps.words import one_line
@@ -85,15 +86,22 @@ async def lines_of(store: Store, run_id: str) -> list[str]:
     node = await tree(store, run_id)
     if not node.below:
         return []
-    every, critical = node.all_below, node.critical_steps()
-    tokens = node.tokens + sum(each.tokens for each in every)
     return [
         f"{node.run_id}  {len(node.steps)} steps",
         *_branches(node, ""),
+        closing(node.report) if node.report else _so_far(node),
+    ]
+
+
+def _so_far(node: Node) -> str:
+    """What a run that has no answer has taken."""
+    every, critical = node.all_below, node.critical_steps()
+    tokens = node.tokens + sum(each.tokens for each in every)
+    return (
         f"{len(every)} subagents · {node.all_steps} steps in all · critical steps {critical} "
         f"({node.all_steps / max(1, critical):.1f} times) · "
-        f"{sum(each.calls for each in every):,} calls · {tokens:,} tokens",
-    ]
+        f"{sum(each.calls for each in every):,} calls · {tokens:,} tokens"
+    )
 
 
 def _branches(node: Node, indent: str) -> list[str]:

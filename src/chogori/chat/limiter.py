@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from chogori.chat.turns import Turn, Turns
 from chogori.chat.window import REFUSALS, Window
@@ -29,6 +29,15 @@ class Limiter(Protocol):
 
     def answered(self, first_token_seconds: float) -> None:
         """The endpoint answered, after so long. Told while the turn is held."""
+        ...
+
+
+@runtime_checkable
+class TakesLimiter(Protocol):
+    """A `ChatModel` of an endpoint that others ask too."""
+
+    def limited_by(self, limiter: Limiter) -> None:
+        """Have `limiter` give the turns, unless another was chosen."""
         ...
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from chogori.agent import Agent, Budget, Context
 from chogori.agent.loop import Approval
 from chogori.chat import ChatModel, Options
-from chogori.presets.assistant import instructions_for, policy_for, toolkit
+from chogori.presets.assistant import context_for, instructions_for, toolkit
 from chogori.store import Store
 from chogori.swarm import Swarm
 from chogori.swarm.swarm import SUBAGENT_STEPS
@@ -70,7 +70,7 @@ async def swarm(
             budget=budget or Budget(),
             options=options,
             approval=approval,
-            context=context or Context(policy=policy_for(model)),
+            context=context_for(model, context),
             out=kit.out,
             store=store,
             made_by={

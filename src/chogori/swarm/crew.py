@@ -1,7 +1,8 @@
 """How the tasks of one run are done: each in its turn, within a lease, however often it takes.
 
 A task that fails, hangs or refuses costs its own result alone, and what it had found comes back all
-the same, marked. One whose model cannot be had is taken up again where it stopped.
+the same, marked. One whose model cannot be had is taken up again where it stopped; without a store,
+from its beginning, if it has changed nothing yet.
 """
 
 from __future__ import annotations
@@ -91,8 +92,18 @@ class Crew:
         return self.swarm.model_of_subagents.profile.price
 
     def begin_stage(self, seconds: float | None) -> None:
-        """The orchestrator begins a step, and has so many seconds left, if there is a limit."""
-        self._seconds, self._since = seconds, time.monotonic()
+        """The orchestrator begins a step, or began it in the past, and has so many seconds left
+        from there, if there is a limit."""
+        journal = self.run.journal
+        self._since = time.monotonic() - (journal.clock.ago if journal is not None else 0.0)
+        self._seconds = seconds
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the whole's time; None where it has no limit."""
+        if self._seconds is None:
+            return None
+        return max(0.0, self._seconds - (time.monotonic() - self._since))
 
     async def perform(self, task: Task, ledger: Ledger) -> tuple[Outcome, str]:
         """A task, when its turn has come: what came of it, and what the orchestrator is told."""
@@ -117,9 +128,10 @@ class Crew:
         async with self._recalled:
             if self._knows:
                 return
-            pure = {t.spec.name for t in self.swarm.subagent_tools if t.effect == "pure"}
+            pure = {t.spec.name for t in self.swarm.tools_of_subagents if t.effect == "pure"}
             ended: list[tuple[float, str, ToolFinished]] = []
-            for log in await store.read(lambda tx: logs.children(tx, self.run.id)):
+            below = await store.read(lambda tx: logs.children(tx, self.run.id))
+            for log in (log for log in below if log.kind == SUBAGENT):
                 ended += [(at, log.name, it) for at, it in await kept.calls(store, log.name)]
             for _, run_id, finished in sorted(ended, key=lambda it: it[0]):
                 self.results.recall(run_id, finished, is_shared=finished.call.name in pure)
@@ -171,11 +183,14 @@ class Crew:
                 assignment = self.assignment(task, progress, message)
                 return task.answered(progress, await self.once(task, assignment))
             except ModelUnavailable as error:
+                is_kept = self.swarm.kept_in is not None
                 if attempt == ATTEMPTS or not _may_pass(error):
+                    raise
+                if not is_kept and progress.has_acted:  # it would begin anew, and act again
                     raise
                 await asyncio.sleep(self.swarm.retry_seconds * 2 ** (attempt - 1))
                 task.may_exist, message = True, None
-                if self.swarm.kept_in is not None:
+                if is_kept:
                     progress.again()
         raise AssertionError("the last attempt returns or raises")
 
@@ -231,11 +246,11 @@ class Crew:
 
     def _cap(self) -> Budget:
         """What one subagent may have at most: its time ends before that of the whole."""
-        cap = self.swarm.subagent_budget
-        if self._seconds is None:
+        cap, seconds = self.swarm.subagent_budget, self.seconds_left
+        if seconds is None:
             return cap
         kept = min(LAND_SECONDS, 0.1 * (self.swarm.budget.seconds or 0.0))
-        left = max(0.0, self._seconds - (time.monotonic() - self._since) - kept)
+        left = max(0.0, seconds - kept)
         return replace(cap, seconds=left if cap.seconds is None else min(left, cap.seconds))
 
     async def _is_paused(self) -> bool:

@@ -49,6 +49,7 @@ class Folder:
         """That of the swarm whose orchestrator's run has this id; without a store it lives as long
         as this does."""
         self.log = f"{run_id}-shared"
+        self._run_id = run_id
         self._store = store
         self._now = now
         self._entries: list[Entry] = []
@@ -97,7 +98,7 @@ class Folder:
 
         def work(tx: Transaction) -> None:
             if logs.find(tx, self.log) is None:
-                logs.create(tx, self.log, KIND)
+                logs.create(tx, self.log, KIND, self._run_id)
             logs.append(tx, self.log, [record])
 
         await self._store.write(work)

@@ -6,7 +6,7 @@ anything, because the run was stopped and went on later, is cut out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -56,6 +56,8 @@ class Timeline:
     """Where time was cut out."""
     steps: int
     critical_steps: int
+    report: Mapping[str, float]
+    """As `Node.report`."""
 
     @property
     def seconds(self) -> float:
@@ -68,7 +70,7 @@ async def timeline(store: Store, run_id: str) -> Timeline:
     root = await tree(store, run_id)
     lanes = await _lanes(store, root, 0, is_critical=True)
     moved, cuts = _without_idle(lanes)
-    return Timeline(moved, cuts, root.all_steps, root.critical_steps())
+    return Timeline(moved, cuts, root.all_steps, root.critical_steps(), root.report)
 
 
 async def _lanes(store: Store, node: Node, depth: int, *, is_critical: bool) -> list[Lane]:

@@ -78,15 +78,6 @@ class Ledger:
             self.left[name] -= amounts.get(name, 0)
 
     @property
-    def shares_left(self) -> dict[str, float]:
-        """Of each limit, the part that is left, from 1 to 0."""
-        return {
-            name: max(0.0, left / total)
-            for name, left in self.left.items()
-            if (total := getattr(self.total, name))
-        }
-
-    @property
     def ended(self) -> str | None:
         """The first limit of which subagents can have no more, in words, or None."""
         for name, left in self.left.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 from chogori.agent import kept
 from chogori.agent.bodies import load
-from chogori.agent.journal import not_found
+from chogori.agent.journal import SUBAGENT, not_found
 from chogori.store import Log, Store, Transaction, blobs, logs
 
 
@@ -32,6 +32,8 @@ class Node:
     calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    report: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the whole took, as its answer says; empty where there is none."""
     forked_at: int | None = None
     """The step at which it took over from the run above it; its first steps are that one's."""
     below: list[Node] = field(default_factory=list["Node"])
@@ -79,6 +81,8 @@ async def _node(store: Store, log: Log) -> Node:
             node.steps.append(body.get("stage", 0))
         elif body["type"] == "reply_finished":
             node.tokens += body["usage"]["prompt"] + body["usage"]["completion"]
+        elif body["type"] == "answer":
+            node.report = body.get("report") or {}
         elif body["type"] == "forked":
             node.forked_at = body["step"]
     node.below = [await _node(store, child) for child in children]
@@ -96,5 +100,5 @@ def _read(
             content = blobs.content_of(tx, run_id, entry.blobs[0]) if entry.blobs else None
             agent = load(content)["agent"] if content else agent
             break
-    below = [log for log in logs.children(tx, run_id) if log.kind == "subagent"]
+    below = [log for log in logs.children(tx, run_id) if log.kind == SUBAGENT]
     return bodies, agent, below

@@ -23,11 +23,16 @@ class Remaining:
         self._team = team
         self._told = 1.0
 
+    def copy(self) -> Remaining:
+        """Another that has told the same."""
+        made = Remaining(self._team)
+        made._told = self._told
+        return made
+
     def judge(self, step: Step) -> Remind | Stop | None:
         if step.answers:
             return None
-        shares = self._team.ledger.shares_left
-        least = min(shares.values(), default=1.0)
+        least = min(left / total for left, total in self._left().values() if total)
         passed = [mark for mark in MARKS if least <= mark < self._told]
         self._told = min([self._told, *passed])
         run = self._team.run
@@ -38,16 +43,19 @@ class Remaining:
         return Remind(self._says()) if passed else None
 
     def _says(self) -> str:
-        ledger = self._team.ledger
-        told = [
-            f"{_amount(name, left)} of {_amount(name, getattr(ledger.total, name))}"
-            for name, left in ledger.left.items()
-        ]
-        tasks = f"{self._team.tasks_left} of {self._team.swarm.most} tasks"
-        return f"What remains for the whole team: {', '.join([*told, tasks])}. Plan with that."
+        told = [_says(name, max(0.0, left), total) for name, (left, total) in self._left().items()]
+        return f"What remains for the whole team: {', '.join(told)}. Plan with that."
+
+    def _left(self) -> dict[str, tuple[float, float]]:
+        """Of each limit that there is, and of tasks: what is left, and what there was."""
+        team, ledger = self._team, self._team.ledger
+        left = {name: (held, getattr(ledger.total, name)) for name, held in ledger.left.items()}
+        if (seconds := team.crew.seconds_left) is not None:
+            left["seconds"] = (seconds, team.swarm.budget.seconds or 0.0)
+        return {**left, "tasks": (team.tasks_left, team.swarm.most)}
 
 
-def _amount(name: str, amount: float) -> str:
+def _says(name: str, left: float, total: float) -> str:
     if name == "dollars":
-        return f"${max(0.0, amount):.2f}"
-    return f"{max(0, int(amount)):,} {name.replace('_', ' ')}"
+        return f"${left:.2f} of ${total:.2f}"
+    return f"{left:,.0f} of {total:,.0f} {name.replace('_', ' ')}"

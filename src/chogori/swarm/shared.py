@@ -2,7 +2,8 @@
 
 Only calls of tools that are `pure` are shared, and calls that are under way are joined. A call that
 may have changed something (any that was not pure after all) ends the life of all results so far.
-What lies in a run's own folder (/out) is its own and is not shared. Each run records the result it
+What lies in a run's own folder (/out), and a result that sends its reader there, is its own and is
+not shared. Each run records the result it
 was given, and from whom; a swarm that goes on knows again what those records say.
 """
 
@@ -13,7 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from chogori.agent.guards import canonical
-from chogori.chat import Effect, Tool, ToolCall, ToolContext, ToolFinished, ToolResult, ToolSpec
+from chogori.chat import (
+    Content,
+    Effect,
+    Tool,
+    ToolCall,
+    ToolContext,
+    ToolFinished,
+    ToolResult,
+    ToolSpec,
+)
 from chogori.chat.tools import PastCall, Restores
 
 MOST_CHARS = 64_000_000
@@ -27,6 +37,8 @@ class Results:
     def __init__(self) -> None:
         self._done: dict[str, tuple[ToolResult, str]] = {}
         self._under_way: dict[str, asyncio.Future[tuple[ToolResult, str] | None]] = {}
+        self._own: set[str] = set()
+        """Calls that bring each run something of its own."""
         self._chars = 0
         self._age = 0
         """How often all was forgotten."""
@@ -41,6 +53,8 @@ class Results:
         """The result of a pure call: that of an earlier one, of one under way, or its own."""
         key = canonical(ToolCall("", tool.spec.name, arguments))
         while (found := self._done.get(key)) is None:
+            if key in self._own:
+                return await tool.call(arguments, context)
             if (under_way := self._under_way.get(key)) is None:
                 return await self._make(key, tool, arguments, context)
             found = await asyncio.shield(under_way)
@@ -56,12 +70,15 @@ class Results:
         age, made = self._age, None
         try:
             result = await tool.call(arguments, context)
-            made = (result, context.run_id)
-            if not result.failed and age == self._age:
-                self._keep(key, result, context.run_id)
+            if not _is_anybodys(result.content):
+                self._own.add(key)
+            else:
+                made = (result, context.run_id)
+                if not result.failed and age == self._age:
+                    self._keep(key, result, context.run_id)
             return result
         finally:
-            # Whoever has joined makes the call themselves if this one failed.
+            # Whoever has joined makes the call themselves if this one brought them nothing.
             future.set_result(made)
             del self._under_way[key]
 
@@ -83,7 +100,12 @@ class Results:
         call = finished.call
         if finished.effect != "pure":
             self.forget()
-        elif is_shared and not finished.failed and OWN not in call.arguments:
+        elif (
+            is_shared
+            and not finished.failed
+            and OWN not in call.arguments
+            and _is_anybodys(finished.content)
+        ):
             result = ToolResult(finished.content, extra=finished.extra)
             key = canonical(replace(call, id=""))
             self._keep(key, result, str(finished.extra.get("shared_from", run_id)))
@@ -124,6 +146,11 @@ class Shared:
         """As the tool does."""
         if isinstance(self.tool, Restores):
             self.tool.restore(calls, context)
+
+
+def _is_anybodys(content: Content) -> bool:
+    """Whether nothing in it speaks of a folder that each run has for itself."""
+    return not any(OWN in getattr(part, "text", "") for part in content)
 
 
 def _chars(result: ToolResult) -> int:

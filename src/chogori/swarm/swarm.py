@@ -1,6 +1,6 @@
 """A swarm: an orchestrator that creates subagents and assigns them tasks, all within one budget.
 
-    swarm = Swarm(Agent(model, tools), subagent_tools=tools)
+    swarm = Swarm(Agent(model, tools))
     answer = swarm.ask("Compare these forty files.")
     answer.report["critical_steps"]
 
@@ -47,14 +47,15 @@ class Swarm(Verbs):
     and where its `options` do not ask for streams, nobody is told what subagents do."""
     subagent_model: ChatModel | None = None
     """None: the orchestrator's."""
-    subagent_tools: Sequence[Tool] = ()
-    """What subagents may be given; an agent that is created is given all."""
+    subagent_tools: Sequence[Tool] | None = None
+    """What subagents may be given; an agent that is created is given all. None: the
+    orchestrator's."""
     width: int = 100
     """So many subagents run at once; requests wait for the endpoint's limiter besides."""
     subagent_budget: Budget = field(default_factory=lambda: Budget(steps=SUBAGENT_STEPS))
     """What one of them may have at most."""
     roles: Sequence[Role] = ROLES
-    """Agents that need not be created."""
+    """Agents that need not be created. Those are offered that have a tool, or need none."""
     maps: bool = False
     """Whether the orchestrator has a third tool: one task for each of many items, as a table."""
     depth: int = 1
@@ -103,6 +104,17 @@ class Swarm(Verbs):
         return self.subagent_model or self.orchestrator.model
 
     @property
+    def tools_of_subagents(self) -> Sequence[Tool]:
+        """What they may be given."""
+        return self.orchestrator.tools if self.subagent_tools is None else self.subagent_tools
+
+    @property
+    def ready(self) -> dict[str, Role]:
+        """The roles that are offered, by name."""
+        tools = self.tools_of_subagents
+        return {role.name: role for role in self.roles if not role.tools or role.of(tools)}
+
+    @property
     def has_folder(self) -> bool:
         """Whether subagents have a shared folder."""
         if self.shared_folder is None:
@@ -126,7 +138,7 @@ class Swarm(Verbs):
         return replace(
             lead,
             model=self.model_of_subagents,
-            tools=role.of(self.subagent_tools),
+            tools=role.of(self.tools_of_subagents),
             instructions=f"{role.system_prompt}\n\n{self.note}".strip(),
             budget=self.subagent_budget,
             options=replace(lead.options, stream=False),
@@ -196,8 +208,14 @@ class Swarm(Verbs):
     def mapping(self, roles: Sequence[Role]) -> Swarm:
         """This swarm, with an orchestrator that only maps."""
         lead = replace(self.orchestrator, model=Mapper(), tools=(), guards=(), instructions="")
-        model = self.model_of_subagents
-        return replace(self, orchestrator=lead, subagent_model=model, maps=True, roles=roles)
+        return replace(
+            self,
+            orchestrator=lead,
+            subagent_model=self.model_of_subagents,
+            subagent_tools=self.tools_of_subagents,
+            maps=True,
+            roles=roles,
+        )
 
     def _roles_for(self, agent: str, system_prompt: str) -> list[Role]:
         others = [role for role in self.roles if role.name != agent]

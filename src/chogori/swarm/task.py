@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chogori.chat import Answer, Event, ReplyFinished, StepStarted, ToolFinished
+from chogori.chat import Answer, Event, ReplyFinished, StepStarted, ToolFinished, ToolStarted
 from chogori.swarm.ledger import Lease
 from chogori.swarm.roles import Role
 from chogori.swarm.steps import Outcome, Tally
@@ -30,6 +30,8 @@ class Progress:
     text: str = ""
     """What the subagent said last."""
     results: deque[ToolFinished] = field(default_factory=lambda: deque(maxlen=RESULTS))
+    has_acted: bool = False
+    """Whether it has begun anything that is not the same if it is done twice."""
     tally: Tally | None = None
     """Of its own subagents, where it has some."""
     heard: float = field(default_factory=time.monotonic)
@@ -47,6 +49,8 @@ class Progress:
                 self.steps += 1
             case ReplyFinished():
                 self.text = event.message.text.strip() or self.text
+            case ToolStarted():
+                self.has_acted |= event.effect != "pure"
             case ToolFinished():
                 if not event.failed:
                     self.results.append(event)

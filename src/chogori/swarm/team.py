@@ -65,7 +65,7 @@ class Team:
         """Of the last map."""
         self.beside = Beside(is_watched=swarm.is_watched)
         self.crew = Crew(swarm, run, self.beside, above.crew if above else None)
-        self._ready = {role.name: role for role in swarm.roles}
+        self._ready = swarm.ready
         self._created: dict[str, Role] = {}
         self._assigned: set[str] = above.assigned if above else set()
         self._unfinished: dict[tuple[str, str], tuple[str, bool]] = {}
@@ -76,7 +76,9 @@ class Team:
     def _led(self, run: Run, agent: Agent, progress: Progress) -> Team:
         """The team that a subagent leads itself."""
         above = Above(self.crew, progress, self._assigned)
-        return Team(replace(self.swarm, orchestrator=agent, depth=1), run, above)
+        tools = self.swarm.tools_of_subagents
+        led = replace(self.swarm, orchestrator=agent, subagent_tools=tools, depth=1)
+        return Team(led, run, above)
 
     def _open(self) -> None:
         """A new budget: a turn of a person begins."""

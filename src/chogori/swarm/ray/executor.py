@@ -26,9 +26,10 @@ from chogori.chat.event_json import decode
 from chogori.chat.turns import behalf
 from chogori.errors import ChogoriError, ConfigError, LeaseHeld
 from chogori.swarm.executor import Assignment
+from chogori.swarm.ray.endpoints import LimitersActor
 from chogori.swarm.ray.journal import JournalActor
 from chogori.swarm.ray.slots import SlotsActor
-from chogori.swarm.ray.worker import Batch, Order, perform
+from chogori.swarm.ray.worker import Actors, Batch, Order, perform
 from chogori.swarm.subagent import Subagent
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RayExecutor:
         self._load = load
         self._runs = runs or folder / "runs"
         self._options = {"num_cpus": 1, **(task_options or {})}
-        self._actors: tuple[Any, Any] | None = None
+        self._actors: Actors | None = None
 
     async def stream(self, assignment: Assignment) -> AsyncGenerator[Event]:
         """See `Executor.stream`."""
@@ -102,10 +103,11 @@ class RayExecutor:
             notes.begin_again()
 
     async def aclose(self) -> None:
-        """End the two actors; the cluster is left as it is."""
-        actors, self._actors = self._actors or (), None
-        for actor in actors:
-            self._ray.kill(actor)
+        """End the actors; the cluster is left as it is."""
+        actors, self._actors = self._actors, None
+        if actors is not None:
+            for actor in (actors.journal, actors.slots, actors.limiters):
+                self._ray.kill(actor)
 
     @property
     def _lost(self) -> tuple[type[Exception], ...]:
@@ -120,12 +122,13 @@ class RayExecutor:
 
     async def _once(self, order: Order, notes: _Notes) -> AsyncGenerator[Event]:
         """The task, sent out once."""
-        journal, slots = self._begun()
+        actors = self._begun()
+        journal = actors.journal
         task = self._ray.remote(perform).options(
             num_returns="streaming", max_retries=0, **self._options
         )
         await journal.begin.remote(order.run_id)
-        batches, heard, is_over = task.remote(order, journal, slots), 0, False
+        batches, heard, is_over = task.remote(order, actors), 0, False
         try:
             async for reference in batches:
                 batch = cast(Batch, await reference)
@@ -173,8 +176,8 @@ class RayExecutor:
             runs=str(self._runs),
         )
 
-    def _begun(self) -> tuple[Any, Any]:
-        """The two actors: the journal's, on this node, and that of the slots."""
+    def _begun(self) -> Actors:
+        """The actors: the journal's, that of the slots and that of the limiters, on this node."""
         if self._actors is None:
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -186,7 +189,10 @@ class RayExecutor:
             options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 10_000}
             journal = self._ray.remote(JournalActor).options(**options)
             slots = self._ray.remote(SlotsActor).options(**options)
-            self._actors = (journal.remote(str(self._folder)), slots.remote())
+            limiters = self._ray.remote(LimitersActor).options(**options)
+            self._actors = Actors(
+                journal.remote(str(self._folder)), slots.remote(), limiters.remote()
+            )
         return self._actors
 
 

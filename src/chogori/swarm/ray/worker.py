@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from chogori.agent import Budget
-from chogori.chat import ChatModel, Event, ReplyFinished, on_behalf_of
+from chogori.chat import ChatModel, Event, ReplyFinished, TakesLimiter, on_behalf_of
 from chogori.chat.event_json import to_line
 from chogori.errors import ChogoriError, ConfigError
 from chogori.swarm.executor import Assignment, Local
 from chogori.swarm.folder import Folder
+from chogori.swarm.ray.endpoints import SharedLimiter
 from chogori.swarm.ray.journal import Limits, RemoteStore
 from chogori.swarm.ray.slots import LeasedModel
 from chogori.swarm.subagent import Subagent
@@ -58,11 +59,22 @@ class Batch:
     error: ChogoriError | None = None
 
 
-def perform(order: Order, journal: Any, slots: Any) -> Iterator[Batch]:
-    """Run the task to its end. `journal` and `slots` are handles of the two actors."""
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """Handles of what all tasks share."""
+
+    journal: Any
+    slots: Any
+    """Of embedded engines."""
+    limiters: Any
+    """Of endpoints."""
+
+
+def perform(order: Order, actors: Actors) -> Iterator[Batch]:
+    """Run the task to its end."""
     with asyncio.Runner() as runner:
         happened: asyncio.Queue[Told | None] = asyncio.Queue()
-        work = runner.get_loop().create_task(_work(order, journal, slots, happened.put_nowait))
+        work = runner.get_loop().create_task(_work(order, actors, happened.put_nowait))
         work.add_done_callback(lambda _: happened.put_nowait(None))
         try:
             while told := runner.run(_batch(happened)):
@@ -99,14 +111,15 @@ def _error_of(work: asyncio.Task[None]) -> ChogoriError | None:
     raise error
 
 
-async def _work(order: Order, journal: Any, slots: Any, tell: Callable[[Told], None]) -> None:
+async def _work(order: Order, actors: Actors, tell: Callable[[Told], None]) -> None:
+    journal = actors.journal
     store, account = RemoteStore(journal), Account(order.run_id, journal, Budget(**order.limits))
-    model: ChatModel = resolve(order.load)(order.description["model"])
-    model = _leased(model, slots, order.run_id)
+    model = _taking_turns(resolve(order.load)(order.description["model"]), actors, order.run_id)
     stop = asyncio.create_task(_stop_when_told(journal, order.run_id, asyncio.current_task()))
     try:
+        limits, runs = asdict(account.allowed), Path(order.runs)
         async with resolve(order.rebuild)(
-            order.description, model, store=store, runs=Path(order.runs), budget=account.allowed
+            order.description, model, store=store, runs=runs, limits=limits
         ) as rebuilt:
             subagent = _equipped(order, rebuilt, store, account)
             with on_behalf_of(order.behalf):
@@ -181,14 +194,18 @@ async def _stop_when_told(journal: Any, run_id: str, work: asyncio.Task[Any] | N
             work.cancel()
 
 
-def _leased(model: ChatModel, slots: Any, name: str) -> ChatModel:
+def _taking_turns(model: ChatModel, actors: Actors, name: str) -> ChatModel:
+    """The same model, which is asked in turn with all others of its engine or endpoint."""
+    if isinstance(model, TakesLimiter):
+        address = model.profile.spec.partition("#")[0]
+        model.limited_by(SharedLimiter(address, actors.limiters, name))
     number = getattr(model, "slots", None)
     if not isinstance(number, int):
         return model
     import ray
 
     engine = f"{ray.get_runtime_context().get_node_id()} {model.profile.spec}"
-    return LeasedModel(model, number, engine, slots, name)
+    return LeasedModel(model, number, engine, actors.slots, name)
 
 
 def resolve(path: str) -> Any:
