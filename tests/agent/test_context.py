@@ -15,7 +15,7 @@ from agent_harness import is_well_formed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chogori.agent.context import ASK, NOTE, SHARE, SUMMARY, Context
+from chogori.agent.context import ASK, SHARE, SUMMARY, Context, Restarting
 from chogori.agent.view import TOKEN_CHARS, WORTHWHILE, View, characters
 from chogori.chat import (
     Compacted,
@@ -38,6 +38,7 @@ from chogori.chat import (
 from chogori.errors import ConfigError
 from strategies import TROUBLE
 
+NOTE = Restarting("discard_all", 1, 1).aside()
 BENCH = Path(__file__).parents[2] / "bench" / "context_stability.py"
 TASK = [system("Be exact."), user("Which file is last?")]
 HIDDEN = " hidden; recall(call_id="
@@ -136,7 +137,7 @@ contexts = st.builds(
     Context, policy=st.sampled_from(SHORTENING), tokens=st.sampled_from([1, 100, 400, 1_000])
 )
 sizes = st.sampled_from([200, 1_000, 5_000])
-law = settings(max_examples=50, deadline=None)
+law = settings(max_examples=50)
 
 
 @law
@@ -412,14 +413,14 @@ def test_a_summary_is_asked_as_a_continuation_of_what_was_shown() -> None:
     assert list(asked.conversation) == [*drive.conversation, user(ASK)]
     assert asked.tools == (ToolSpec("read", "Read.", {}),)
     assert asked.options == Options(temperature=0.3, tool_choice="none")
-    assert drive.shown[-1] == [*TASK, user(f"{SUMMARY}a summary")]
+    assert drive.shown[-1] == [*TASK, user(f"{NOTE}{SUMMARY}a summary")]
     assert drive.view.spent.completion == 2
 
 
 def test_a_summary_goes_into_the_next_one() -> None:
     drive = driven(Context(policy="summary", tokens=300), [Step()] * 12)
     first, second, *_ = (list(asked.conversation) for asked in drive.model.asked)
-    assert second[: len(TASK) + 1] == [*TASK, user(f"{SUMMARY}a summary")]
+    assert second[: len(TASK) + 1] == [*TASK, user(f"{NOTE}{SUMMARY}a summary")]
     assert first[: len(TASK)] == second[: len(TASK)]
 
 
@@ -487,3 +488,12 @@ def test_a_context_that_cannot_be_is_refused() -> None:
         Context(policy="hide")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ConfigError, match="at least 1 token, not 0"):
         Context(tokens=0)
+
+
+@pytest.mark.parametrize("policy", ["hide_tool_results", "discard_all", "summary"])
+def test_a_model_that_has_no_recall_is_not_told_of_it(policy: Any) -> None:
+    context = Context(policy=policy, tokens=60, recall=False)
+    drive = driven(context, [Step()] * 4)
+    assert drive.view.tools() == ()
+    assert any("hidden]" in m.text or "set aside" in m.text for m in drive.shown[-1])
+    assert not any("recall" in m.text for m in drive.shown[-1])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 
 import pytest
-from agent_harness import add, calling, kinds, story, told_by_tools
+from agent_harness import add, calling, kinds, pay, story, told_by_tools
 
 from chogori.agent import DEFAULT_GUARDS, Agent, Evidence, Guard, Remind, Step, Stop
 from chogori.agent.guards import (
@@ -26,6 +27,7 @@ from chogori.chat import (
     ScriptedModel,
     ToolCall,
     ToolFinished,
+    Waiting,
     assistant,
     content_of,
     tool,
@@ -281,6 +283,27 @@ async def test_a_run_that_goes_nowhere_is_stopped_and_lands() -> None:
     assert answer.stopped_by == "guard"
     assert answer.missing == "the same calls brought the same results twelve times"
     assert answer.text == "I went round in circles."
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_a_loop_of_calls_that_a_person_decides_about_is_stopped(yes: bool) -> None:
+    def speak(conversation: Conversation) -> Message:
+        if "The budget has ended" in conversation[-1].text:
+            return assistant("Stopped.")
+        return calling(("pay", '{"amount": 1}'))
+
+    agent = Agent(ScriptedModel(speak), [pay])
+    leg = (await story(agent.stream("go")))[-1]
+    for _ in range(20):
+        if not isinstance(leg, Waiting):
+            break
+        again = agent.continue_(leg, approve={call.id: yes for call in leg.calls})
+        async with aclosing(again) as given_up:  # nothing of what is given up is remembered
+            assert await anext(given_up)
+        approve = {call.id: yes for call in leg.calls}
+        leg = (await story(agent.continue_(leg, approve=approve)))[-1]
+    assert isinstance(leg, Answer)
+    assert (leg.stopped_by, leg.steps) == ("guard", 12)
 
 
 async def test_reminders_do_not_reset_what_a_guard_has_counted() -> None:

@@ -93,7 +93,7 @@ async def test_what_anybody_said_is_in_blobs_only() -> None:
 async def test_what_was_said_can_be_deleted_and_the_chain_stays_whole() -> None:
     async with scratch_store() as store:
         await personal(store)
-        await kept.redact(store, RUN)
+        assert await kept.remove(store, RUN) == [RUN]
         assert (await kept.verify(store, RUN)).problem == ""
         left = await store.read(lambda tx: blobs.contents_of(tx, RUN))
         assert left == {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from agent_harness import answered, calling, kinds, story, told_by_tools, waiting
+from agent_harness import answered, bare, calling, kinds, story, told_by_tools, waiting
 from resume_harness import RUN, Clock, Death, DyingStore, World, scratch_store
 from resume_scenarios import MIXED, scenario
 
@@ -19,14 +19,19 @@ from chogori.agent.replay import replay
 from chogori.agent.verbs import Verbs
 from chogori.chat import (
     Answer,
+    Conversation,
     Event,
     Message,
+    Reply,
+    ReplyFinished,
     Resumed,
+    ScriptedModel,
     Steered,
     ToolFinished,
     Waiting,
+    assistant,
 )
-from chogori.errors import ConfigError, RunNotFound
+from chogori.errors import ConfigError, EndpointError, RunNotFound
 from chogori.store import SqliteStore
 
 SCHEDULES, FEW = 1000, 100
@@ -245,6 +250,55 @@ async def test_what_a_person_says_takes_effect_at_the_next_step(at: int) -> None
         assert texts[1 + 2 * (at + 1)] == "Hurry.", "after the result of that step"
         assert (await replay(verbs, store, RUN)).is_whole
         assert (await answered(verbs.resume(RUN))).conversation[:] == end.conversation[:]
+
+
+async def test_what_is_said_during_the_last_reply_is_heard_before_it_is_the_answer() -> None:
+    async with scratch_store() as store:
+
+        def reply(conversation: Conversation) -> str:
+            told = [message.text for message in conversation if message.role == "user"]
+            return "3.1 miles" if "In miles." in told else "5 km"
+
+        verbs = bare(ScriptedModel(reply), store=store)
+        told: list[Event] = []
+        async for event in verbs.stream("How far?", run_id=RUN):
+            told.append(event)
+            if isinstance(event, ReplyFinished) and event.message.text == "5 km":
+                await kept.steer(store, RUN, "In miles.")
+        end = told[-1]
+        assert isinstance(end, Answer)
+        assert (end.text, end.steps) == ("3.1 miles", 2)
+        assert [type(event) for event in told].count(Steered) == 1
+        assert (await replay(verbs, store, RUN)).is_whole
+        assert (await answered(verbs.resume(RUN))).conversation[:] == end.conversation[:]
+
+
+async def test_what_is_said_to_a_run_that_was_killed_in_its_last_reply_is_heard() -> None:
+    async with scratch_store() as store:
+        fails = bare(ScriptedModel([Reply(message=assistant("5 km"), fault="fail")]), store=store)
+        with pytest.raises(EndpointError):
+            await story(fails.stream("How far?", run_id=RUN))
+        for _ in range(2):
+            with pytest.raises(EndpointError):
+                await story(fails.resume(RUN, "In miles."))
+        verbs = bare(ScriptedModel(["5 km", "3.1 miles"]), store=store)
+        end = await answered(verbs.resume(RUN, "In miles."))
+        said = [message.text for message in end.conversation if message.role == "user"]
+        assert said == ["How far?", "In miles."], "once, however often it was tried"
+        assert end.text == "3.1 miles"
+
+
+async def test_what_is_said_to_a_run_that_has_answered_is_its_next_turn() -> None:
+    async with scratch_store() as store:
+        verbs = bare(ScriptedModel(["5 km", "3.1 miles", "Yes."]), store=store)
+        await answered(verbs.stream("How far?", run_id=RUN))
+        await kept.steer(store, RUN, "In miles.")
+        await kept.steer(store, RUN, "Please.")
+        end = await answered(verbs.resume(RUN))
+        assert (end.text, end.conversation[-2].text) == ("3.1 miles", "In miles.\nPlease.")
+        assert (await answered(verbs.resume(RUN))).conversation[:] == end.conversation[:]
+        assert (await answered(verbs.resume(RUN, "Sure?"))).conversation[-2].text == "Sure?"
+        assert (await replay(verbs, store, RUN)).is_whole
 
 
 async def test_what_was_said_while_nobody_drove_the_run_is_heard_when_it_goes_on() -> None:

@@ -29,7 +29,7 @@ from strategies import texts
 CONTEXT = ToolContext("r", ToolCall("c", "recall", "{}"))
 PICTURE = ImagePart("data:image/png;base64,AAAA")
 _GOES_ON = re.compile(r"\n\[lines \d+ to \d+ of \d+; (?:first_line=(\d+) goes on|the end)\]\Z")
-law = settings(max_examples=50, deadline=None)
+law = settings(max_examples=50)
 
 long_texts = st.lists(
     st.tuples(texts, st.sampled_from([1, 40, LINE_CHARS, 3 * LINE_CHARS])), max_size=4

@@ -103,7 +103,7 @@ def test_what_is_kept_is_what_was_told_without_the_deltas_and_under_the_same_num
 def test_what_the_model_is_shown_of_a_long_run_is_chosen_and_kept_with_the_run(cli: Cli) -> None:
     spec = cli.script({"content": "Yes.", "repeat": True})
     told = cli.told("ask", "--json", "--context", "summary:9000", "--model", spec, "Hi")
-    assert told[0]["agent"]["context"] == {"policy": "summary", "tokens": 9_000}
+    assert told[0]["agent"]["context"] == {"policy": "summary", "tokens": 9_000, "recall": True}
     for wrong in ("nope", "summary:many"):
         done = cli.run("ask", "--context", wrong, "--model", spec, "Hi")
         assert (done.returncode, done.stdout) == (1, "")

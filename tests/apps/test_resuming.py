@@ -268,6 +268,19 @@ def test_a_call_that_waits_is_decided_by_another_process_after_the_first_was_kil
     assert "waits for no approval" in later.stderr
 
 
+def test_of_two_calls_that_wait_one_may_be_decided_before_the_other(cli: Cli) -> None:
+    rung = cli.work.parent / "rung"
+    command = f"{sys.executable} {BELL} {rung}"
+    calls = [{"name": "ring", "arguments": {"times": n}, "id": f"c{n}"} for n in (1, 2)]
+    spec = cli.script({"calls": calls}, {"content": "Done."})
+    with cli.on_terminal("ask", "--mcp", command, "--model", spec, "Ring.") as terminal:
+        terminal.until("allow ring? [y/N] ")
+    assert cli.run("runs", "approve", "last", "c2").returncode == 0
+    cli.script(ASKED_AGAIN, {"content": "Done."})
+    assert cli.run("runs", "resume", "last", "-q").stdout == "Done.\n"
+    assert rung.read_text() == "ding\nding\n", "the other was refused: nobody was there to ask"
+
+
 def test_ctrl_c_at_the_question_leaves_the_call_waiting_for_whoever_resumes(cli: Cli) -> None:
     rung = cli.work.parent / "rung"
     command = f"{sys.executable} {BELL} {rung}"

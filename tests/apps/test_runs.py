@@ -219,9 +219,70 @@ def test_what_one_event_said_is_deleted_from_every_file_and_the_rest_stays(cli: 
     done = cli.run("runs", "resume", "last", "And?")
     assert done.returncode == 1
     assert "was redacted" in done.stderr
+    done = cli.run("runs", "fork", "last", "--at", "1")
+    assert done.returncode == 1
+    assert f"something that was said in {run} was deleted, so it can no longer be forked" in (
+        done.stderr
+    )
+    done = cli.run("runs", "redact", "last", "--event", "1")
+    assert done.returncode == 1
+    assert "(step_started) holds no words to delete" in done.stderr
     done = cli.run("runs", "redact", "last", "--event", "99")
     assert done.returncode == 1
     assert f"{run} has no event 99; it has 8, from 0" in done.stderr
+
+
+def test_a_run_is_shown_though_what_made_its_calls_was_deleted(cli: Cli) -> None:
+    asked(cli)
+    number = next(event["sequence"] for event in cli.kept() if event["type"] == "reply_finished")
+    assert cli.run("runs", "redact", "last", "--event", str(number)).returncode == 0
+    shown = cli.run("runs", "show", "last")
+    assert "It is done." in shown.stdout
+    assert "shell" in shown.stdout
+    assert "unexpectedly" not in shown.stderr
+    exported = cli.run("runs", "export", "last", "--format", "markdown")
+    assert "It is done." in exported.stdout
+
+
+def test_what_was_deleted_by_somebody_else_is_found(cli: Cli) -> None:
+    asked(cli)
+    tampered(cli, "update blobs set content = null, nonce = null where rowid = 3")
+    done = cli.run("runs", "verify", "last")
+    assert done.returncode == 1
+    assert "was deleted, and no record says so" in done.stderr
+
+
+def test_a_damaged_run_hides_no_other(cli: Cli) -> None:
+    asked(cli)
+    asked(cli)
+    tampered(cli, "delete from blobs where log = 1")
+    assert cli.states() == ["answered", "damaged"]
+
+
+def test_what_was_tampered_with_is_not_forked(cli: Cli) -> None:
+    asked(cli)
+    tampered(cli, "update entries set body = replace(body, '1', '2') where sequence = 3")
+    before = cli.files()
+    done = cli.run("runs", "fork", "last", "--at", "1")
+    assert done.returncode == 1
+    assert "was changed after it was written" in done.stderr
+    assert cli.files() == before
+
+
+def test_a_fork_that_cannot_go_on_is_not_left(cli: Cli) -> None:
+    server = cli.work.parent / "server.py"
+    source = Path(__file__).with_name("mcp_bell.py").read_text()
+    server.write_text(source)
+    command = f"{sys.executable} {server} {cli.work.parent / 'rung'}"
+    cli.run("ask", "-q", "--mcp", command, "--model", cli.script(DONE), "Ring.")
+    [run] = cli.runs()
+    server.write_text(source.replace("Ring the bell.", "Ring it."))
+    done = cli.run("runs", "fork", "last", "--at", "0", "And?")
+    assert done.returncode == 1
+    assert "the tool 'ring' changed its description" in done.stderr
+    assert cli.runs() == [run]
+    assert cli.run("runs", "show", "last").stdout == cli.run("runs", "show", run).stdout
+    assert cli.states()[-1] == "answered"
 
 
 def test_a_run_that_is_removed_leaves_no_word_in_any_file(cli: Cli) -> None:

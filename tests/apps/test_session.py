@@ -168,9 +168,10 @@ async def test_a_session_takes_over_an_answered_run_and_one_that_was_stopped(sto
     talk.begin_anew()
     await stop(talk.turn("stop"), lambda: len(slow.asked) == 2)
     stopped = await kept.find(store, "last")
-    quick, _ = session(store, Agent(ScriptedModel(["Done."]), store=store))
+    quick, _ = session(store, Agent(ScriptedModel(["Done.", "Hurried."]), store=store))
     await quick.take_over(stopped)
-    assert (await quick.turn("Hurry.")).run_id == stopped
+    end = await quick.turn("Hurry.")
+    assert (end.run_id, end.text) == (stopped, "Hurried."), "it heard that before it answered"
 
 
 @pytest.mark.parametrize(("person", "told"), [(somebody, "sent hi"), (nobody, "refused")])

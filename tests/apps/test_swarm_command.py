@@ -68,12 +68,26 @@ def test_a_task_is_done_by_a_swarm_and_shown_again_as_a_tree(tmp_path: Path) -> 
     assert cli.run("runs", "verify", child).returncode == 0
     report = cli.kept()[-1]["report"]
     assert (report["subagents"], report["critical_steps"]) == (3, 4)
+    assert lines[-1] in done.stdout, "it is told again as it was told"
+
+
+def test_a_swarm_that_is_removed_leaves_no_word_in_any_file(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    (cli.work / "a.txt").write_text("A")
+    script = cli.script(*SCRIPT)
+    assert cli.run("swarm", "Compare the files", "--model", script, "--unsafe").returncode == 0
+    assert any(b"There is one file." in content for content in cli.files().values())
+    done = cli.run("runs", "rm", "last", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith(" and 3 runs below it\n")
+    assert not any(b"There is one file." in content for content in cli.files().values())
+    assert not cli.runs(), "nor a folder"
 
 
 def test_the_budget_of_the_command_is_that_of_the_whole_swarm(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     (cli.work / "a.txt").write_text("A")
-    told = {"match": "^What remains.* 0 calls of 1", "content": "One of three saw a file."}
+    told = {"match": "^What remains.* 0 of 1 calls", "content": "One of three saw a file."}
     script = cli.script(*SCRIPT, {"match": "not run", "content": "I saw nothing."}, told)
     done = cli.run("swarm", "Compare", "--model", script, "--unsafe", "--calls", "1", "--width=1")
     assert "1 call ·" in done.stdout

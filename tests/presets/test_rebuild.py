@@ -80,6 +80,8 @@ async def test_an_agent_made_again_has_the_same_description(
         Options(temperature=0.5),
         approval="never",
         context=Context(policy="summary", tokens=5_000),
+        tool_seconds=5.0,
+        out=lambda run_id: tmp_path / run_id / "out",
         store=store,
     )
     verbs = Agreement(agent) if checked else agent
@@ -115,15 +117,14 @@ async def test_the_assistant_made_again_has_the_same_description(
         assert told(again.describe()) == before
 
 
-async def test_a_budget_that_is_given_replaces_the_one_that_was(
+async def test_a_limit_that_is_given_replaces_the_one_that_was_and_leaves_the_others(
     store: Store, tmp_path: Path
 ) -> None:
-    agent = Agent(ScriptedModel([]), budget=Budget(steps=1), store=store)
-    more = Budget(steps=9)
+    agent = Agent(ScriptedModel([]), budget=Budget(steps=1, tokens=5), store=store)
     async with rebuild(
-        told(agent.describe()), agent.model, store=store, runs=tmp_path, budget=more
+        told(agent.describe()), agent.model, store=store, runs=tmp_path, limits={"steps": 9}
     ) as again:
-        assert again.describe()["budget"] == asdict(more)
+        assert again.describe()["budget"] == asdict(Budget(steps=9, tokens=5))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from chogori.agent.account import Account
 from chogori.agent.budget import Budget
 from chogori.agent.claims import Evidence
 from chogori.agent.context import Context
-from chogori.agent.guards import DEFAULT_GUARDS, GuardFactory
+from chogori.agent.guards import DEFAULT_GUARDS, Guard, GuardFactory, copied
 from chogori.agent.loop import REFUSED, Approval, Leg
 from chogori.agent.request import tools_digest
 from chogori.agent.run import Begin, Continue, Run, Standing, Start
@@ -76,6 +76,8 @@ class Agent(Verbs):
             "tools_hash": tools_digest(tuple(tool.spec for tool in self.tools)).hex(),
             "instructions": self.instructions,
             "budget": asdict(self.budget),
+            "tool_seconds": self.tool_seconds,
+            "has_out": self.out is not None,
             "options": asdict(self.options),
             "guards": [f"{make.__module__}:{make.__qualname__}" for make in self.guards],
             "approval": self.approval,
@@ -100,6 +102,7 @@ class Agent(Verbs):
         run_id = f"{run.id}.{name}" if name else run.id
         view, conversation = self._told(start)
         waited = before if isinstance(before, Waiting) else None
+        guards = self._guards(waited)
         toolset = Toolset(
             (*self.tools, *view.tools()),
             run_id,
@@ -115,7 +118,7 @@ class Agent(Verbs):
             toolset=toolset,
             branch=line,
             view=view,
-            guards=[make() for make in self.guards],
+            guards=guards,
             options=self.options,
             approval=self.approval,
             conversation=conversation,
@@ -126,11 +129,18 @@ class Agent(Verbs):
                 self.model.profile.price,
                 lambda: toolset.made,
             ),
-            standing=Standing(run, view, toolset),
+            standing=Standing(run, view, toolset, guards),
         )
         if waited:
             self._take_up(leg, waited, start)
         return leg
+
+    def _guards(self, waited: Waiting | None) -> list[Guard]:
+        """New ones; those of the leg that waited where its turn goes on: what a person says yes to
+        may go round like anything else."""
+        if waited is not None and isinstance(waited.standing, Standing):
+            return [copied(guard) for guard in waited.standing.guards]
+        return [make() for make in self.guards]
 
     def _told(self, start: Start) -> tuple[View, Conversation]:
         """What the model is shown, and all that was said."""

@@ -44,12 +44,12 @@ ContextPolicy = Literal["none", "hide_tool_results", "discard_all", "summary"]
 SHARE = 0.7
 """Of the model's context. The rest is for a reply (Kimi's may reason for 48k of its 262k tokens,
 18 %) and for a round of results, which is only estimated until the endpoint has counted it."""
-NOTE = (
-    "[To make room, your work so far was set aside. What tools returned can be read again: "
-    "recall() lists it, recall(query=...) searches it, recall(call_id=...) reads a result. "
-    "Go on with the task.]"
+NOTE = "[To make room, your work so far was set aside. {recall}Go on with the task.]"
+RECALL = (
+    "What tools returned can be read again: recall() lists it, recall(query=...) searches it, "
+    "recall(call_id=...) reads a result. "
 )
-SUMMARY = NOTE + "\n\nYour own summary of it:\n\n"
+SUMMARY = "\n\nYour own summary of it:\n\n"
 ASK = (
     "[To make room, your work so far is about to be set aside; the task and whatever else a person "
     "said stays. Write down what you need to go on: what you found, with the names, numbers and "
@@ -68,6 +68,9 @@ class Context:
     model said or was told by tools is replaced by its own summary."""
     tokens: int | None = None
     """A request of so many is too long; None: `SHARE` of the model's context."""
+    recall: bool = True
+    """Whether the model has a tool that reads what is no longer shown. Models that were not trained
+    on tools take it for the way to go on: the presets give them none (docs/decisions/0011)."""
 
     def __post_init__(self) -> None:
         if self.policy not in get_args(ContextPolicy):
@@ -83,18 +86,20 @@ class Context:
             case "none":
                 return View()
             case "hide_tool_results":
-                return Hiding(self.policy, threshold, context_tokens)
+                return Hiding(self.policy, threshold, context_tokens, recalls=self.recall)
             case "discard_all":
-                return Restarting(self.policy, threshold, context_tokens)
+                return Restarting(self.policy, threshold, context_tokens, recalls=self.recall)
             case "summary":
-                return Summarizing(self.policy, threshold, context_tokens)
+                return Summarizing(self.policy, threshold, context_tokens, recalls=self.recall)
 
 
 class Hiding(Compacting):
     """Hides all results but those of the latest round. Every message keeps its place."""
 
-    def __init__(self, policy: str, threshold: int, context_tokens: int) -> None:
-        super().__init__(policy, threshold, context_tokens)
+    def __init__(
+        self, policy: str, threshold: int, context_tokens: int, *, recalls: bool = True
+    ) -> None:
+        super().__init__(policy, threshold, context_tokens, recalls=recalls)
         self._settled = Conversation()
         """What no later compaction changes: all before the latest round of the last one."""
         self._since: list[Message] = []
@@ -107,7 +112,8 @@ class Hiding(Compacting):
     def add(self, message: Message) -> None:
         settled = message
         if message.role == "tool":
-            settled = hidden(message, self.record.add(message))
+            key = self.record.add(message)
+            settled = hidden(message, key if self.recalls else None)
             self._latest += characters(message) - characters(settled)
         self._since.append(settled)
         if message.tool_calls:
@@ -142,13 +148,19 @@ class Restarting(Compacting):
 
     kept_roles: tuple[str, ...] = ("system", "user", "assistant")
 
-    def __init__(self, policy: str, threshold: int, context_tokens: int) -> None:
-        super().__init__(policy, threshold, context_tokens)
-        self.note = NOTE
+    def __init__(
+        self, policy: str, threshold: int, context_tokens: int, *, recalls: bool = True
+    ) -> None:
+        super().__init__(policy, threshold, context_tokens, recalls=recalls)
+        self.note = self.aside()
         self._kept: list[Message] = []
         self._kept_characters = 0
         self._before = 0
         """How many of those that are kept came before the latest work."""
+
+    def aside(self) -> str:
+        """Says that the work was set aside."""
+        return NOTE.format(recall=RECALL if self.recalls else "")
 
     def add(self, message: Message) -> None:
         if message.role == "tool":
@@ -180,7 +192,7 @@ class Summarizing(Restarting):
         text = ""
         if self.size.tokens < self.context_tokens:
             text = await self._ask(model, options, tools)
-        self.note = SUMMARY + text if text else NOTE
+        self.note = self.aside() + (SUMMARY + text if text else "")
 
     async def _ask(self, model: ChatModel, options: Options, tools: Sequence[ToolSpec]) -> str:
         plain = replace(options, tool_choice="none", response_format=None, prefill=None, stop=())
@@ -194,10 +206,12 @@ class Summarizing(Restarting):
         return builder.message.text.strip()
 
 
-def hidden(result: Message, key: str) -> Message:
-    """What stands for `result` once it is hidden, or `result` itself where that is no longer.
+def hidden(result: Message, key: str | None) -> Message:
+    """What stands for `result` once it is hidden, or `result` itself where that is no longer. `key`
+    is what `recall` knows it by.
 
     Place, id and name stay, so that its call still has a result."""
-    text = f'[{size(result)} hidden; recall(call_id="{key}") reads it]'
+    reads = f'; recall(call_id="{key}") reads it' if key else ""
+    text = f"[{size(result)} hidden{reads}]"
     short = replace(result, content=content_of(text))
     return short if characters(short) < characters(result) else result

@@ -1,15 +1,16 @@
 """Guards listen to a run and speak up: they remind the model, or stop a run that goes nowhere.
 
-A guard is made anew for every run and sees each step once it is over. What it has counted is
-never reset by its own reminders. A step that answers is sent back when a guard reminds.
+A guard is made anew for every turn of a run and sees each step once it is over. What it has counted
+is never reset by its own reminders. A step that answers is sent back when a guard reminds.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self, runtime_checkable
 
 import orjson
 
@@ -73,7 +74,26 @@ class Guard(Protocol):
         ...
 
 
-class Repetition:
+@runtime_checkable
+class _Copied(Protocol):
+    def copy(self) -> Guard: ...
+
+
+def copied(guard: Guard) -> Guard:
+    """Another that has seen the same: a leg may be given up, and the next one go on from where it
+    began. A guard that has no `copy` is handed on as it is."""
+    return guard.copy() if isinstance(guard, _Copied) else guard
+
+
+class _Remembers:
+    """What a guard remembers is its own."""
+
+    def copy(self) -> Self:
+        """Another that has seen the same."""
+        return deepcopy(self)
+
+
+class Repetition(_Remembers):
     """Calls that bring nothing new: the same call with the same result as once before.
 
     One call over and over and any cycle of calls are the same to it. A result that differs is
@@ -102,7 +122,7 @@ class Repetition:
         return None
 
 
-class Failures:
+class Failures(_Remembers):
     """Calls that fail one after another. Reminds at 4, stops at 12."""
 
     name = "failures"
@@ -121,7 +141,7 @@ class Failures:
         return None
 
 
-class RepeatedReasoning:
+class RepeatedReasoning(_Remembers):
     """Thoughts that go round: reasoning that says the same over and over, whatever it calls; or
     the long thoughts of an earlier reply once more, where the step brings nothing new.
 
@@ -152,7 +172,7 @@ class RepeatedReasoning:
         return None
 
 
-class EmptyTurns:
+class EmptyTurns(_Remembers):
     """Replies that neither call nor say anything. Reminds twice, then stops."""
 
     name = "empty turn"
@@ -169,7 +189,7 @@ class EmptyTurns:
         return Remind("Your reply was empty. Call a tool, or write your answer.")
 
 
-class HastyAnswer:
+class HastyAnswer(_Remembers):
     """An answer before any tool was called, where a tool could settle it. Reminds once."""
 
     name = "hasty answer"
@@ -191,7 +211,7 @@ class HastyAnswer:
         )
 
 
-class UnsupportedClaims:
+class UnsupportedClaims(_Remembers):
     """Numbers and quotes that neither the task nor a tool's result holds. Reminds once."""
 
     name = "unsupported claims"

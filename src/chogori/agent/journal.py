@@ -7,8 +7,9 @@ or a tool said: deleting the blob (`redact`) leaves the chain whole. Every recor
 
 `at` is the time of day, for people. `branch` is missing for the run's own line. `clock` holds what
 the loop read from its clock since the record before, so that a run that is driven again decides as
-it did. Calls are named by their place (the reply of the branch, and which call of it). Deltas are
-not kept. Records that are no events: noted, reply_cut, resumed, stopped, rewarded, forked.
+it did; `unread`, how many seconds ago that was, where it was long. Calls are named by their place
+(the reply of the branch, and which call of it). Deltas are not kept. Records that are no events:
+noted, reply_cut, resumed, stopped, rewarded, forked.
 
 Records are gathered and written together; `settle` returns once they are on the disk, and what
 depends on them waits for it: a tool that has an effect for the record of its intent, an answer for
@@ -21,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from typing import Any
 import orjson
 
 from chogori.agent.bodies import dump, load
+from chogori.agent.clock import Clock
 from chogori.agent.flush import End, Flush
 from chogori.chat import Event
 from chogori.chat.event_json import VERSION, decode, encode
@@ -50,13 +51,17 @@ from chogori.store.owners import this_process
 KIND, SUBAGENT = "run", "subagent"
 """Kinds of logs: the run of a person's task, and that of a task which another run assigned."""
 LEASE_SECONDS = 30.0
+LONG_SECONDS = 1.0
 LATER_SECONDS = 0.2
 """What can wait is written by then."""
 _PUBLIC = frozenset(
     {"usage", "effect", "stopped_by", "guard", "policy", "budget", "model", "role", "report"}
 )
 """Fields that are told beside the numbers; all others are in the blob."""
-NOTES = ("salted", "resumed", "stopped", "abandoned", "rewarded", "removed", "forked")
+NOTES = (
+    *("salted", "resumed", "stopped", "abandoned", "rewarded"),
+    *("redacted", "removed", "forked"),
+)
 """Records that are nothing that the run did. What it does need not follow one when it is driven
 again, so none holds what its clock said."""
 _NUMBERS = frozenset({bool, int, float, type(None)})
@@ -137,11 +142,7 @@ class Journal:
         self._known = self._acted_on = self._taken = 0
         """Numbers of messages: the last that is known, acted on, and taken out of the inbox."""
         self._receive(posted)
-        self.readings: deque[float] = deque()
-        """What the clock of the run said in the past, for a run that is driven again."""
-        self._read: list[float] = []
-        self._last: float | None = None
-        self._shift = 0.0
+        self.clock = Clock()
 
     @classmethod
     async def begin(
@@ -186,17 +187,6 @@ class Journal:
         finally:
             await released
 
-    def clock(self) -> float:
-        """Seconds since some time or other, the time left out when nobody drove the run."""
-        if self.readings:
-            self._last = self.readings.popleft()
-            return self._last
-        now = time.monotonic()
-        if self._last is not None:
-            self._shift, self._last = self._last - now, None
-        self._read.append(now + self._shift)
-        return self._read[-1]
-
     def add(
         self,
         type: str,
@@ -208,8 +198,10 @@ class Journal:
         """Gather a record; returns its number. One that `can_wait` may be left for the next
         flush: what it tells of is soon done again."""
         body: dict[str, Any] = {"type": type, "at": round(self._now(), 3), **public}
-        if self._read and type not in NOTES:
-            body["clock"], self._read = self._read, []
+        if self.clock.is_read and type not in NOTES:
+            body["clock"] = self.clock.taken()
+        elif (unread := self.clock.ago) >= LONG_SECONDS:
+            body["unread"] = round(unread, 3)
         self._gathered.append(Record(dump(body), (dump(private),) if private else ()))
         self._owes |= not can_wait
         self.count += 1
@@ -365,11 +357,6 @@ def read_in(tx: Transaction, run_id: str, *, verified: bool = False) -> list[Ent
         raise RunDamaged(f"the run {run_id} was changed after it was written: {problem}")
     contents = blobs.contents_of(tx, run_id)
     return [_entry(entry, contents) for entry in logs.entries(tx, run_id)]
-
-
-def clock_of(past: Sequence[Entry]) -> deque[float]:
-    """What the clock of a run said."""
-    return deque(t for entry in past for t in entry.fields.get("clock", ()))
 
 
 def not_found(run_id: str) -> RunNotFound:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Container, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
-from chogori.agent.bodies import dump
+from chogori.agent.bodies import dump, load
 from chogori.agent.journal import (
     KIND,
     SUBAGENT,
@@ -22,7 +23,7 @@ from chogori.agent.past import is_event, steps_of, without_abandoned
 from chogori.agent.run import new_run_id
 from chogori.chat import Event, ReplyFinished, RunStarted, ToolCall, ToolFinished, Waiting, text_of
 from chogori.chat.event_json import call_to_json
-from chogori.errors import ConfigError, RunDamaged, RunNotFound
+from chogori.errors import ConfigError, RunDamaged, RunNotFound, StoreError
 from chogori.store import Log, Record, Store, Transaction, Verdict, blobs, inbox, leases, logs
 from chogori.store import verify as verify_log
 from chogori.store.owners import may_live
@@ -76,20 +77,27 @@ async def newest(store: Store, number: int) -> list[Kept]:
 async def summary(store: Store, log: Log) -> Kept:
     """A run in one line; reads its first records and its last."""
 
-    def work(tx: Transaction) -> tuple[list[logs.Entry], dict[bytes, bytes], bool]:
+    def work(tx: Transaction) -> tuple[list[logs.Entry], dict[bytes, bytes] | None, bool]:
         first = logs.entries(tx, log.name, limit=4)
         last = logs.entries(tx, log.name, after=max(3, log.count - 7))
         wanted = {address for entry in (*first, *last) for address in entry.blobs}
-        found = {it: blobs.content_of(tx, log.name, it) for it in wanted}
+        try:
+            held_in = {it: blobs.content_of(tx, log.name, it) for it in wanted}
+            found = {address: held for address, held in held_in.items() if held is not None}
+        except StoreError:  # one is lost
+            found = None
         held = leases.holder(tx, lease_name(log.name))
         is_driven = held is not None and held.until > tx.now and may_live(held.owner)
-        return [*first, *last], {k: v for k, v in found.items() if v is not None}, is_driven
+        return [*first, *last], found, is_driven
 
     records, contents, is_driven = await store.read(work)
+    damaged = Kept(log.name, "?", "damaged", 0, 0.0, "", log.parent)
+    if contents is None:
+        return damaged
     try:
         told = [Entry.of(record, contents) for record in records]
     except RunDamaged:
-        return Kept(log.name, "?", "damaged", 0, 0.0, "", log.parent)
+        return damaged
     begun = next((entry for entry in told if entry.type == "run_started"), None)
     state, steps, seconds = _state(told)
     if is_driven:
@@ -128,41 +136,50 @@ def _state(told: Sequence[Entry]) -> tuple[str, int, float]:
 async def events(store: Store, run_id: str) -> AsyncIterator[tuple[int, Event] | RunDamaged]:
     """The events of a run under their numbers; for one that cannot be read, what is wrong."""
     number = 0
-    calls: dict[tuple[str, int], tuple[ToolCall, ...]] = {}
+    calls = _Calls()
     for entry in await read(store, run_id):
         if not is_event(entry):
             continue
         try:
-            event = _event(entry, calls)
-            if isinstance(event, ReplyFinished):
-                calls[entry.branch, entry.fields["turn"]] = event.message.tool_calls
-            yield number, event
+            yield number, calls.event(entry)
         except RunDamaged as error:
             yield error
         number += 1
 
 
-def _event(entry: Entry, calls: dict[tuple[str, int], tuple[ToolCall, ...]]) -> Event:
-    if entry.type not in ("tool_started", "tool_finished"):
-        return entry.event()
-    turn, index = entry.place
-    made = calls.get((entry.branch, turn), ())
-    call = made[index] if index < len(made) else ToolCall("?", entry.fields["tool"], "{}")
-    return entry.event(call=call_to_json(call))
+class _Calls:
+    """The calls of a run, as far as its records still tell them."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, int], tuple[ToolCall, ...]] = {}
+        self._names: dict[tuple[str, int, int], str] = {}
+
+    def event(self, entry: Entry) -> Event:
+        """The event that was recorded, told in the order of the records. Raises `RunDamaged`."""
+        if entry.type in ("tool_started", "tool_finished"):
+            turn, index = entry.place
+            place = (entry.branch, turn, index)
+            name = str(entry.fields.get("tool", self._names.get(place, "?")))
+            self._names[place] = name
+            made = self._made.get((entry.branch, turn), ())
+            call = made[index] if index < len(made) else ToolCall("?", name, "{}")
+            return entry.event(call=call_to_json(call))
+        event = entry.event()
+        if isinstance(event, ReplyFinished):
+            self._made[entry.branch, entry.fields["turn"]] = event.message.tool_calls
+        return event
 
 
 async def calls(store: Store, run_id: str) -> list[tuple[float, ToolFinished]]:
     """The calls of a run that have ended, each with the time of day. Those that were redacted are
     left out."""
-    made: dict[tuple[str, int], tuple[ToolCall, ...]] = {}
+    calls = _Calls()
     ended: list[tuple[float, ToolFinished]] = []
     for entry in await read(store, run_id):
         if entry.type not in ("reply_finished", "tool_finished") or entry.redacted:
             continue
-        event = _event(entry, made)
-        if isinstance(event, ReplyFinished):
-            made[entry.branch, entry.fields["turn"]] = event.message.tool_calls
-        elif isinstance(event, ToolFinished):
+        event = calls.event(entry)
+        if isinstance(event, ToolFinished):
             ended.append((entry.at, event))
     return ended
 
@@ -193,8 +210,29 @@ async def why_stopped(store: Store, run_id: str) -> str:
 
 
 async def verify(store: Store, run_id: str, head: str | None = None) -> Verdict:
-    """Whether the records are those that were written; `head` is a hash that was noted before."""
-    return await store.read(lambda tx: verify_log(tx, run_id, head))
+    """Whether the records are those that were written, and what was said in them was deleted only
+    where a record says so; `head` is a hash that was noted before."""
+
+    def work(tx: Transaction) -> Verdict:
+        verdict = verify_log(tx, run_id, head)
+        return verdict if verdict.problem or not verdict.removed else _recorded(tx, run_id, verdict)
+
+    return await store.read(work)
+
+
+def _recorded(tx: Transaction, run_id: str, verdict: Verdict) -> Verdict:
+    """`verdict`, if all that is gone was deleted by us."""
+    records, contents = logs.entries(tx, run_id), blobs.contents_of(tx, run_id)
+    notes: list[dict[str, Any]] = [load(record.body) for record in records]
+    if any(note["type"] == "removed" for note in notes):
+        return verdict
+    named = {n for note in notes if note["type"] == "redacted" for n in note["records"]}
+    for record in records:
+        is_gone = any(address not in contents for address in record.blobs)
+        if is_gone and record.sequence not in named:
+            problem = f"content of entry {record.sequence} was deleted, and no record says so"
+            return replace(verdict, problem=problem, sequence=record.sequence)
+    return verdict
 
 
 async def steer(store: Store, run_id: str, text: str) -> None:
@@ -229,6 +267,13 @@ async def decide(store: Store, run_id: str, call: str | None = None, *, yes: boo
     return await store.write(work)
 
 
+async def decisions(store: Store, run_id: str) -> dict[str, bool]:
+    """What people have decided, by call id, about some of the calls that a run waits with."""
+    posted = await store.read(lambda tx: inbox.waiting(tx, run_id))
+    told: list[dict[str, Any]] = [load(message.body) for message in posted]
+    return {str(it["call"]): bool(it["yes"]) for it in told if "call" in it}
+
+
 async def waiting(store: Store, run_id: str) -> Waiting | None:
     """What a run waits for, if it does."""
     return _waits(await read(store, run_id))
@@ -256,48 +301,70 @@ async def reward(store: Store, run_id: str, value: float, source: str = "") -> N
     await journal.close()
 
 
-async def redact(store: Store, run_id: str, event: int | None = None) -> None:
-    """Delete what was said in one event of a run, or in all of them; the chain stays valid, but
-    the run can no longer be resumed. Raises `LeaseHeld` while it runs, and `RunNotFound`."""
+async def redact(store: Store, run_id: str, event: int) -> None:
+    """Delete what was said in one event of a run; the chain stays valid, but the run can no longer
+    be resumed. Raises `LeaseHeld` while it runs, `RunNotFound`, and `ConfigError`."""
     journal = await Journal.reopen(store, run_id)
     try:
-        records = [] if event is None else await _records_of(store, run_id, event)
-        if event is None:
-            journal.add("removed", {})
-            await journal.settle()
-
-        def work(tx: Transaction) -> None:
-            if event is None:
-                blobs.remove_all(tx, run_id)
-            for address in (address for record in records for address in record.blobs):
-                blobs.remove(tx, run_id, address)
-
-        await store.write(work)
+        addresses = await _contents_of(store, run_id, event)
+        records = await store.read(lambda tx: logs.entries(tx, run_id))
+        named = [record.sequence for record in records if addresses & {*record.blobs}]
+        journal.add("redacted", {"records": named})
+        await journal.settle()
+        await store.write(lambda tx: [blobs.remove(tx, run_id, address) for address in addresses])
     finally:
         await journal.close()
 
 
-async def _records_of(store: Store, run_id: str, event: int) -> list[logs.Entry]:
-    """The record of the event of that number, and that of the salt: with the salt gone, the hashes
-    of requests cannot tell what the event said."""
+async def remove(store: Store, run_id: str) -> list[str]:
+    """Delete all that was said in a run, in those of its subagents, and in what they shared; the
+    chains stay valid. Returns the ids of these runs, its own first. Raises `RunNotFound`, and
+    `LeaseHeld` while one of them runs; nothing is deleted then."""
+    below = await store.read(lambda tx: list(_below(tx, run_id)))
+    runs = [run_id, *(log.name for log in below if log.kind == SUBAGENT)]
+    async with AsyncExitStack() as stack:
+        for name in runs:
+            journal = await Journal.reopen(store, name)
+            stack.push_async_callback(journal.close)
+            journal.add("removed", {})
+        names = [*runs, *(log.name for log in below if log.kind != SUBAGENT)]
+        await store.write(lambda tx: [blobs.remove_all(tx, name) for name in names])
+    return runs
+
+
+def _below(tx: Transaction, run_id: str) -> Iterator[Log]:
+    """What belongs to a run: its subagents' runs, theirs, and what they share. A fork is a run of
+    its own."""
+    for log in logs.children(tx, run_id):
+        if log.kind != KIND:
+            yield log
+            yield from _below(tx, log.name)
+
+
+async def _contents_of(store: Store, run_id: str, event: int) -> set[bytes]:
+    """Of the record of the event of that number, and of that of the salt: with the salt gone, the
+    hashes of requests cannot tell what the event said."""
     past = await read(store, run_id)
     told = [entry for entry in past if is_event(entry)]
     if not 0 <= event < len(told):
         raise ConfigError(f"{run_id} has no event {event}; it has {len(told)}, from 0")
-    wanted = {told[event].sequence, *(e.sequence for e in past if e.type == "salted")}
-    return [
-        entry
-        for entry in await store.read(lambda tx: logs.entries(tx, run_id))
-        if entry.sequence in wanted
-    ]
+    at = told[event].sequence
+    wanted = {at, *(e.sequence for e in past if e.type == "salted")}
+    records = await store.read(lambda tx: logs.entries(tx, run_id))
+    if not records[at].blobs:
+        raise ConfigError(
+            f"event {event} of {run_id} ({told[event].type}) holds no words to delete"
+        )
+    return {address for entry in records if entry.sequence in wanted for address in entry.blobs}
 
 
 async def fork(
     store: Store, run_id: str, *, at: int | None = None, id: str = "", kind: str = KIND
 ) -> str:
     """A new run that has done what this one did, up to the end of step `at` or up to now; returns
-    its id. It is a child of this one. Raises `RunNotFound` and `ConfigError`."""
-    past = without_abandoned(await read(store, run_id))
+    its id. It is a child of this one. Raises `RunNotFound`, `ConfigError`, and `RunDamaged` where
+    something of that was changed or deleted."""
+    past = without_abandoned(await read(store, run_id, verified=True))
     begins = steps_of(past)
     at = len(begins) if at is None else at
     if not 0 <= at <= len(begins):
@@ -320,8 +387,11 @@ async def fork(
 
 def _copies(tx: Transaction, run_id: str, wanted: Container[int]) -> list[Record]:
     contents = blobs.contents_of(tx, run_id)
+    records = [entry for entry in logs.entries(tx, run_id) if entry.sequence in wanted]
+    if any(address not in contents for entry in records for address in entry.blobs):
+        raise RunDamaged(
+            f"something that was said in {run_id} was deleted, so it can no longer be forked"
+        )
     return [
-        Record(entry.body, tuple(contents[address] for address in entry.blobs))
-        for entry in logs.entries(tx, run_id)
-        if entry.sequence in wanted
+        Record(entry.body, tuple(contents[address] for address in entry.blobs)) for entry in records
     ]

@@ -74,10 +74,14 @@ class Leg:
     async def events(self) -> AsyncIterator[Event]:
         """Everything that happens, to the end of the leg."""
         verdict: Remind | Stop | None = None
-        while not (isinstance(verdict, Stop) or self.account.ended()):
+        is_done = False
+        while is_done or not (isinstance(verdict, Stop) or self.account.ended()):
             if not self.message.tool_calls:
                 for heard in (said := await self._hear()):
                     yield heard
+                if is_done and (self.account.ended() or set(said) <= {Paused()}):
+                    yield self._answer("answer")
+                    return
                 if Paused() in said:
                     yield self._waiting("person")
                     return
@@ -98,10 +102,8 @@ class Leg:
             if isinstance(verdict, Remind):
                 self.conversation = self.conversation.append(user(verdict.text))
                 yield Reminded(guard, verdict.text)
-            elif verdict is None and not self.message.tool_calls:
-                yield self._answer("answer")
-                return
-            self.message = assistant()
+            is_done = verdict is None and not self.message.tool_calls
+            self.message = self.message if is_done else assistant()
         async for event in self._land(verdict):
             yield event
 
@@ -207,17 +209,15 @@ class Leg:
 
     def _answer(self, stopped_by: StoppedBy, missing: str = "") -> Answer:
         self.account.tick()
-        text, spent = self.message.text.strip(), self.account
+        text, account = self.message.text.strip(), self.account
+        spent = (account.usage, account.steps, account.seconds, account.dollars)
         return Answer(
             text,
             self.run_id,
             stopped_by,
             self.conversation,
             self.evidence.check(text),
-            spent.usage,
-            spent.steps,
-            spent.seconds,
-            spent.dollars,
+            *spent,
             missing,
             self.standing,
         )

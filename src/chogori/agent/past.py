@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chogori.agent.journal import NOTES, Entry
@@ -60,6 +60,13 @@ def without_abandoned(past: Sequence[Entry]) -> list[Entry]:
         else:
             kept.append(entry)
     return kept
+
+
+def accepted_in(past: Sequence[Entry]) -> Mapping[str, Any] | None:
+    """How the agent was described when somebody last went on with it although it had changed; None
+    where nobody has."""
+    told = (entry for entry in reversed(past) if entry.type == "resumed")
+    return next((entry.fields["agent"] for entry in told if "agent" in entry.fields), None)
 
 
 def salt_of(past: Sequence[Entry]) -> bytes:

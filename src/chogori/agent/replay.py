@@ -11,8 +11,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import NoReturn, cast
 
-from chogori.agent.journal import Entry, Journal, clock_of, read
-from chogori.agent.past import salt_of, without_abandoned
+from chogori.agent.clock import Clock
+from chogori.agent.journal import Entry, Journal, read
+from chogori.agent.past import accepted_in, salt_of, without_abandoned
 from chogori.agent.run import Begin, Continue, Run, Start
 from chogori.agent.verbs import Verbs
 from chogori.chat import Answer, LegStarted, RunStarted, Waiting
@@ -38,15 +39,9 @@ class _Records:
     their end."""
 
     def __init__(self, past: list[Entry]) -> None:
-        self.readings = clock_of(past)
+        self.clock = Clock(past, now=float)
         self.count = len(past)
         self.salt = salt_of(past)
-        self._last = 0.0
-
-    def clock(self) -> float:
-        if self.readings:
-            self._last = self.readings.popleft()
-        return self._last
 
     def add(self, *what: object, **more: object) -> NoReturn:
         raise _EndOfRecords
@@ -68,6 +63,11 @@ async def replay(verbs: Verbs, store: Store, run_id: str) -> Replayed:
     """Replay a run that is kept. Raises `RunNotFound`, `RunDamaged`, and `RunChanged` with the
     first event that would not be the same."""
     past = without_abandoned(await read(store, run_id, verified=True))
+    if accepted_in(past) is not None:
+        raise RunChanged(
+            f"somebody went on with the run {run_id} although its agent had changed "
+            "(--accept-changes), so its requests cannot be made again by one agent"
+        )
     # Whatever the branches ask of a journal, `_Records` has.
     run = Run(run_id, verbs.describe(), cast(Journal, _Records(past)), past)
     begun = run.starts()

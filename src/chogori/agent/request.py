@@ -57,7 +57,7 @@ class Request:
             raise RunChanged(
                 f"the run took another way than it did: the request of record {entry.sequence} had "
                 f"{then['messages']} messages and would not be the same now. Something that "
-                "decides the run has changed; --accept-changes goes on all the same"
+                "decides the run has changed; resume --accept-changes goes on all the same"
             )
         wire = _salted(self.wire, salt)
         is_comparable = bool(wire) and _encoder(then["wire"]) == _encoder(wire)

@@ -18,8 +18,11 @@ from typing import Any, cast, get_args
 from chogori.agent.branch import Branch, Mark, RecordedBranch
 from chogori.agent.budget import Budget
 from chogori.agent.changes import changes
-from chogori.agent.journal import KIND, Entry, Journal, clock_of, read
+from chogori.agent.clock import Clock
+from chogori.agent.guards import Guard
+from chogori.agent.journal import KIND, Entry, Journal, read
 from chogori.agent.past import (
+    accepted_in,
     is_event,
     is_same,
     is_told,
@@ -46,6 +49,7 @@ from chogori.chat import (
     ToolResult,
     ToolStarted,
     Waiting,
+    content_of,
 )
 from chogori.chat.event_json import encode
 from chogori.errors import ConfigError, RunChanged, RunDamaged, StoreError
@@ -92,6 +96,8 @@ class Standing:
     """What the model was shown of the conversation (`context.View`)."""
     toolset: Any
     """The tools that it had, and how often they were called (`toolset.Toolset`)."""
+    guards: Sequence[Guard] = ()
+    """What it was watched by, which remembers what happened."""
     given: Mapping[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     """Results that calls of the step that waits have already, by call id."""
     approved: frozenset[str] = frozenset()
@@ -129,6 +135,8 @@ class Run:
         self._began_with: Budget | None = None
         self.lease: Callable[[], Budget] | None = None
         """Says what the run may use up at any time, where it has not a budget of its own."""
+        self.accepted: Mapping[str, Any] | None = None
+        """What the agent is now, where somebody goes on although it has changed."""
         self.held: Any = None
         """What a wrapper holds of the run from one leg to the next."""
         self._step = 0
@@ -159,18 +167,22 @@ class Run:
         """A run that has begun. Raises `RunNotFound`, `RunDamaged`, `RunChanged` if `strict`, and
         `LeaseHeld` where somebody else drives it; nothing is changed then."""
         past = await read(store, id, verified=True)
-        run = cls(id, description, None, past, strict=strict)
+        accepted = accepted_in(past)
+        # What was said before the agent changed, it would now say in other words.
+        run = cls(id, description, None, past, strict=strict and accepted is None)
         began = cast(RunStarted, run.starts()[0])
-        if strict and (found := changes(began.agent, description)):
-            raise RunChanged(
-                f"since the run {id} began, {'; '.join(found)}. "
-                "--accept-changes goes on all the same"
-            )
+        if found := changes(accepted or began.agent, description):
+            if strict:
+                raise RunChanged(
+                    f"since the run {id} began, {'; '.join(found)}. "
+                    "--accept-changes goes on all the same"
+                )
+            run.accepted = description
         run.journal = await Journal.reopen(store, id)
         if run.journal.count != len(past):
             await run.journal.close()
             raise ConfigError(f"the run {id} has gone on just now, elsewhere; try again")
-        run.journal.readings = clock_of(run.past)
+        run.journal.clock = Clock(run.past)
         run.journal.salt = salt_of(past)
         return run
 
@@ -250,15 +262,17 @@ class Run:
         legs = sum(entry.type in ("run_started", "leg_started") for entry in self.past)
         return legs > sum(entry.type in ("answer", "waiting") for entry in self.past)
 
-    async def say(self, text: str) -> None:
-        """A person says something that takes effect at the next step."""
-        if self.journal is not None:
+    async def say_once(self, text: str) -> None:
+        """A person says something that takes effect at the next step; not again what waits to be
+        heard already, since they tried before."""
+        if self.journal is not None and {"text": text} not in self.journal.said:
             await self.journal.say(text)
 
     def left_for(self, leg: Answer | Waiting, said: Content) -> Continue | None:
         """The leg that begins with what people have left for a run that ended so, if any does."""
         if isinstance(leg, Answer):
-            return Continue(leg, said) if said else None
+            late = self._heard_too_late()
+            return Continue(leg, (*late, *said)) if late or said else None
         if leg.reason == "person":
             return Continue(leg, said)
         said_here = self.journal.said if self.journal else []
@@ -266,6 +280,13 @@ class Run:
         if leg.reason != "approval" or any(call.id not in decided for call in leg.calls):
             return None
         return Continue(leg, approve={call.id: decided[call.id] for call in leg.calls})
+
+    def _heard_too_late(self) -> Content:
+        """What was said to a run that had answered: it is part of the next turn."""
+        told = [it["text"] for it in (self.journal.said if self.journal else []) if "text" in it]
+        if told and self.journal:
+            self.journal.hear()
+        return content_of("\n".join(told)) if told else ()
 
     async def listen(self, events: AsyncIterator[Event]) -> AsyncGenerator[Event]:
         """`events`, recorded; those that were told before are not told again. When an answer is
@@ -285,7 +306,8 @@ class Run:
 
     def _resumed(self) -> Resumed:
         if self.journal:
-            self.journal.add("resumed", {"step": self._step})
+            changed = {"agent": self.accepted} if self.accepted else None
+            self.journal.add("resumed", {"step": self._step}, changed)
         return Resumed(self.id, self._step, self.kept)
 
     def _was_past(self, event: Event) -> bool:
@@ -303,7 +325,7 @@ class Run:
         if self._strict and not is_same(entry, event):
             raise RunChanged(
                 f"event {entry.sequence} ({entry.type}) would not be the same now. Something that "
-                "decides the run has changed; --accept-changes goes on all the same"
+                "decides the run has changed; resume --accept-changes goes on all the same"
             )
         return True
 

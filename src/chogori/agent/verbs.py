@@ -165,7 +165,7 @@ async def _again(verbs: Verbs, run: Run, said: Content) -> AsyncGenerator[Event]
     async with closing(run):
         begun = run.starts()
         if said and run.is_under_way:
-            await run.say(text_of(said))
+            await run.say_once(text_of(said))
         start: Start | None = Begin(cast(RunStarted, begun[0]).task)
         later = iter(cast(list[LegStarted], begun[1:]))
         while start is not None:
@@ -177,7 +177,7 @@ async def _again(verbs: Verbs, run: Run, said: Content) -> AsyncGenerator[Event]
             leg = cast(Answer | Waiting, run.ended)
             kept = next(later, None)
             if said and kept is None and isinstance(leg, Waiting) and leg.calls:
-                await run.say(text_of(said))
+                await run.say_once(text_of(said))
             start = _kept(leg, kept) if kept else run.left_for(leg, said)
         await run.close()
         yield cast(Answer | Waiting, run.ended)

@@ -81,8 +81,11 @@ class View:
 class Compacting(View):
     """Shows the conversation as it is until a compaction is due."""
 
-    def __init__(self, policy: str, threshold: int, context_tokens: int) -> None:
+    def __init__(
+        self, policy: str, threshold: int, context_tokens: int, *, recalls: bool = True
+    ) -> None:
         super().__init__()
+        self.recalls = recalls
         self.policy = policy
         self.threshold = threshold
         self.context_tokens = context_tokens
@@ -93,7 +96,7 @@ class Compacting(View):
         self._counted: Message | None = None
 
     def tools(self) -> tuple[Tool, ...]:
-        return (self.record.tool,)
+        return (self.record.tool,) if self.recalls else ()
 
     async def show(
         self,

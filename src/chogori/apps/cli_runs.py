@@ -77,6 +77,15 @@ def resume_run(
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Seconds it may take in all.", metavar="N")
     ] = None,
+    calls: Annotated[
+        int | None, typer.Option(min=1, help="Calls of tools it may make in all.", metavar="N")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens it may take in all.", metavar="N")
+    ] = None,
+    dollars: Annotated[
+        float | None, typer.Option(min=0, help="What it may cost in all.", metavar="N")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
     reasoning: Reasoning = False,
@@ -84,17 +93,24 @@ def resume_run(
 ) -> None:
     """Go on with a run that was interrupted, paused, or waits, at the exact step.
 
-    What was recorded is neither asked nor done again. Exit codes as for ask.
+    What was recorded is neither asked nor done again. Limits that are not named here stay as they
+    were. Exit codes as for ask.
     """
     settings = settings_of(data)
     with told(settings.data):
-        from chogori.agent import Budget
         from chogori.apps import runs, views
 
-        budget = None if steps is None and seconds is None else Budget(steps=steps, seconds=seconds)
+        named = {
+            "steps": steps,
+            "seconds": seconds,
+            "calls": calls,
+            "tokens": tokens,
+            "dollars": dollars,
+        }
+        limits = {name: limit for name, limit in named.items() if limit is not None}
         view = views.view_for(quiet=quiet, json=json, reasoning=reasoning, lanes=True)
         work = runs.resume_run(
-            settings, id, view, message, accept_changes=accept_changes, budget=budget
+            settings, id, view, message, accept_changes=accept_changes, limits=limits
         )
         sys.exit(_to_the_end(work))
 

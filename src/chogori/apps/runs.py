@@ -6,11 +6,12 @@ import asyncio
 import math
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 
-from chogori.agent import Budget, kept
+from chogori.agent import kept
 from chogori.agent.replay import replay
 from chogori.apps.asking import ANSWERED, BUDGET_ENDED, person_at_terminal
 from chogori.apps.keeping import find_run, found, has_store
@@ -20,10 +21,10 @@ from chogori.apps.session import View, reopened
 from chogori.apps.settings import Settings
 from chogori.apps.swarming import lines_of, pause_all
 from chogori.apps.views import Json, Quiet
-from chogori.apps.words import clean, one_line
+from chogori.apps.words import clean, many, one_line
 from chogori.chat import Answer, Event, ScriptedModel, profile_for, text_of
 from chogori.chat.event_json import to_line
-from chogori.errors import ChogoriError, ConfigError, RunDamaged
+from chogori.errors import ChogoriError, ConfigError, RunChanged, RunDamaged
 from chogori.presets import rebuild
 from chogori.store import Store, open_store
 
@@ -78,17 +79,18 @@ async def remove_run(settings: Settings, wanted: str, *, yes: bool) -> int:
             if sys.stdin.readline().strip().lower() not in ("y", "yes"):
                 print("kept", file=sys.stderr)
                 return 1
-        await kept.redact(store, id)
-        folder = settings.runs / id
+        removed = await kept.remove(store, id)
         try:
-            if folder.exists():
-                shutil.rmtree(folder)
+            for folder in (settings.runs / name for name in removed):
+                if folder.exists():
+                    shutil.rmtree(folder)
         except OSError as error:
             raise ChogoriError(
                 f"what was said in {id} is deleted, but not all that its tools wrote: "
                 f"{error.filename}: {error.strerror}"
             ) from error
-    print(f"deleted {id}", file=sys.stderr)
+    below = f" and {many(len(removed) - 1, 'run')} below it" if len(removed) > 1 else ""
+    print(f"deleted {id}{below}", file=sys.stderr)
     return 0
 
 
@@ -121,11 +123,11 @@ async def resume_run(
     message: str | None = None,
     *,
     accept_changes: bool = False,
-    budget: Budget | None = None,
+    limits: Mapping[str, float] = {},
 ) -> int:
     """Go on with a run; returns the exit code."""
     id = await find_run(settings, wanted)
-    async with reopened(settings, id, view, person_at_terminal(view), budget) as session:
+    async with reopened(settings, id, view, person_at_terminal(view), limits) as session:
         answer = await session.resume(id, message, accept_changes=accept_changes)
     return ANSWERED if answer.stopped_by == "answer" else BUDGET_ENDED
 
@@ -143,7 +145,13 @@ async def fork_run(
         "now, later files too; /work is the same folder",
         file=sys.stderr,
     )
-    return await resume_run(settings, forked, view, message)
+    try:
+        return await resume_run(settings, forked, view, message)
+    except RunChanged:  # nobody can go on with it, so it is not left
+        async with found(settings, forked) as (store, _):
+            await kept.remove(store, forked)
+        shutil.rmtree(settings.runs / forked, ignore_errors=True)
+        raise
 
 
 def _copy_out(old: Path, new: Path) -> None:

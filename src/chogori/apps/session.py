@@ -6,7 +6,7 @@ The store keeps each event before the view is told of it, and both know it by th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,9 +130,14 @@ async def opened(
 
 @asynccontextmanager
 async def reopened(
-    settings: Settings, run_id: str, view: View, person: Person, budget: Budget | None = None
+    settings: Settings,
+    run_id: str,
+    view: View,
+    person: Person,
+    limits: Mapping[str, float] = {},
 ) -> AsyncGenerator[Session]:
-    """A session with the agent of a run that is kept, made again from its description."""
+    """A session with the agent of a run that is kept, made again from its description; `limits`
+    as `presets.rebuild` has them."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened_store(settings))
         began = await kept.began(store, run_id)
@@ -143,7 +148,7 @@ async def reopened(
             model,
             store=store,
             runs=settings.runs,
-            budget=budget,
+            limits=limits,
             load=settings.load,
         )
         verbs = await stack.enter_async_context(again)
@@ -262,8 +267,17 @@ class Session:
                 raise Paused(leg.run_id)
             if leg.reason != "approval":
                 raise ConfigError(f"the run waits for {leg.reason}, which nobody here can give")
-            approve = {call.id: await self.person(call) for call in leg.calls}
+            approve = await self._decided(leg)
             events = self.verbs.continue_(leg, approve=approve)
+
+    async def _decided(self, leg: Waiting) -> dict[str, bool]:
+        """A yes or no to each call: what was said from elsewhere already, else by the person."""
+        store = self.verbs.kept_in
+        decided = {} if store is None else await kept.decisions(store, leg.run_id)
+        return {
+            call.id: decided[call.id] if call.id in decided else await self.person(call)
+            for call in leg.calls
+        }
 
     async def _leg(self, events: AsyncIterator[Event]) -> Answer | Waiting:
         async with aclosing(cast(AsyncGenerator[Event], events)):

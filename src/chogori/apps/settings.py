@@ -55,18 +55,11 @@ class Settings:
         from chogori.presets import load
 
         return load(
-            _whole(spec or self.model),
+            spec or self.model,
             data=self.data,
             environ=self.environ,
             memory_bytes=self.memory_bytes,
         )
-
-
-def _whole(spec: str) -> str:
-    kind, _, path = spec.partition(":")
-    if kind not in ("gguf", "k2", "scripted") or path in ("", "nano"):
-        return spec
-    return f"{kind}:{Path(path).expanduser().absolute()}"
 
 
 def read_settings(

@@ -54,3 +54,8 @@ def arguments_in_short(arguments: str) -> str:
     return said_in_short(
         ", ".join(f"{name}={orjson.dumps(value).decode()}" for name, value in values)
     )
+
+
+def many(count: int, what: str) -> str:
+    """So many of something, its name with an s unless there is one."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

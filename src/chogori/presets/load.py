@@ -31,19 +31,19 @@ def load(
     `memory_bytes` is what the weights of a k2: model may take; experts beyond that are read from
     its files each time. The key of an endpoint is `api_key`, or is looked for in `data` and
     `environ` (`api.Keys`)."""
+    spec = _whole(spec)
     kind, _, rest = spec.partition(":")
     if spec in KNOWN_MODELS:
         known = KNOWN_MODELS[spec]
         profile = known.profile
         return _gguf(find_model(known), profile, context_tokens)
     if kind == "gguf" and rest:
-        path = Path(rest).expanduser()
+        path = Path(rest)
         return _gguf(path, _gguf_profile(path, spec), context_tokens)
     if kind == "k2" and rest:
         return _k2(spec, context_tokens, memory_bytes)
     if kind == "scripted" and rest:
-        path = Path(rest).expanduser()
-        return ScriptedModel(read_script(path), profile=profile_for("scripted", spec=spec))
+        return ScriptedModel(read_script(Path(rest)), profile=profile_for("scripted", spec=spec))
     if spec == MAP_SPEC:
         return Mapper()
     if kind in ("http", "https"):
@@ -53,6 +53,14 @@ def load(
             return connect(spec, api_key=api_key)
         return connect(spec, key_source=Keys(data, environ or {}))
     raise ConfigError(f"{spec!r} is no model; expected {SPECS}")
+
+
+def _whole(spec: str) -> str:
+    """The same with its path from the root, so that a run finds its model from any folder."""
+    kind, _, path = spec.partition(":")
+    if kind not in ("gguf", "k2", "scripted") or path in ("", "nano"):
+        return spec
+    return f"{kind}:{Path(path).expanduser().absolute()}"
 
 
 def _gguf(path: Path, profile: Profile, context_tokens: int | None) -> ChatModel:

@@ -34,13 +34,15 @@ async def rebuild(
     *,
     store: Store,
     runs: Path,
-    budget: Budget | None = None,
+    limits: Mapping[str, float | None] = {},
     load: Load = load,
 ) -> AsyncGenerator[Verbs]:
     """The agent, for as long as the context lasts; `runs` is where the folders of runs are, and
-    `budget` replaces what the run had. `load` finds the model of a swarm's subagents, where that is
-    another. Raises `RunChanged` naming what cannot be had again."""
-    allowed = budget or Budget(**description["budget"])
+    `limits` stand in the place of those of the same name in its budget. `load` finds the model of a
+    swarm's subagents, where that is another. Raises `RunChanged` naming what cannot be had again.
+    """
+    held: dict[str, Any] = {**description["budget"], **limits}
+    allowed = Budget(**held)
     made_by: dict[str, Any] = dict(description["made_by"])
     preset = made_by.pop("preset", None)
     if preset is not None:
@@ -64,7 +66,7 @@ async def rebuild(
         async with _preset_swarm(description, model, made_by, load) as verbs:
             yield verbs
         return
-    agent = _agent(description, model, allowed, store)
+    agent = _agent(description, model, allowed, store, runs)
     if "subagent" in description:
         yield Subagent(agent, description["subagent"]["name"])
     elif "swarm" in description:
@@ -98,7 +100,9 @@ async def _preset_swarm(
             yield whole
 
 
-def _agent(description: Mapping[str, Any], model: ChatModel, budget: Budget, store: Store) -> Agent:
+def _agent(
+    description: Mapping[str, Any], model: ChatModel, budget: Budget, store: Store, runs: Path
+) -> Agent:
     return Agent(
         model,
         [_tool(told) for told in description["tools"]],
@@ -108,6 +112,8 @@ def _agent(description: Mapping[str, Any], model: ChatModel, budget: Budget, sto
         [_named(path, "guard") for path in description["guards"]],
         description["approval"],
         Context(**description["context"]),
+        tool_seconds=description["tool_seconds"],
+        out=(lambda run_id: runs / run_id / "out") if description["has_out"] else None,
         store=store,
     )
 
