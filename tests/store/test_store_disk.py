@@ -131,7 +131,7 @@ def opened(kept: dict[str, bytes]) -> list[bytes]:
         return asyncio.run(play(folder))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0, 1))
 def test_a_log_of_writes_with_a_torn_tail_gives_a_prefix(
     killed: dict[str, bytes], share: float
@@ -142,7 +142,7 @@ def test_a_log_of_writes_with_a_torn_tail_gives_a_prefix(
     assert share < 1 or len(kept) == COUNT
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0, 1), st.integers(1, 5_000))
 def test_a_log_of_writes_with_pages_that_never_reached_the_disk_gives_a_prefix(
     killed: dict[str, bytes], share: float, size: int

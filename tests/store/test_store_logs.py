@@ -42,7 +42,7 @@ async def read_back(store: SqliteStore, name: str) -> list[Record]:
     return await store.read(read)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(steps, max_size=10))
 def test_what_is_appended_is_read_back_whatever_is_closed_between(told) -> None:
     async def play(folder: Path) -> None:

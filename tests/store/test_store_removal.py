@@ -25,7 +25,7 @@ def traces(folder: Path, number: int) -> list[str]:
     return [name for name, held in files(folder).items() if secret(number, 0)[:8] in held]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.sampled_from([0, 40, 900, 2_500, 4_000, 30_000]), min_size=1, max_size=60),
     st.randoms(use_true_random=False),

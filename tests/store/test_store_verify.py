@@ -89,7 +89,7 @@ def test_an_untouched_log_fits() -> None:
     assert (told.problem, told.count, told.sequence, told.removed) == ("", COUNT, None, 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(places, st.sampled_from(["body", "blobs", "hash"]), st.integers(0, 255))
 def test_a_changed_entry_is_named(at: int, column: str, byte: int) -> None:
     told = after(
@@ -104,7 +104,7 @@ def test_a_changed_entry_is_named(at: int, column: str, byte: int) -> None:
     assert told.problem == f"entry {at} is not what was written"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(places)
 def test_a_gap_is_named(at: int) -> None:
     told = after(sql("delete from entries where log = {log} and sequence = ?", at))
@@ -112,7 +112,7 @@ def test_a_gap_is_named(at: int) -> None:
     assert f"entry {at} is missing" in told.problem
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(places, min_size=2, max_size=2, unique=True))
 def test_swapped_entries_are_named(at: list[int]) -> None:
     move = "update entries set sequence = ? where log = {log} and sequence = ?"
@@ -120,7 +120,7 @@ def test_swapped_entries_are_named(at: list[int]) -> None:
     assert told.sequence == min(at)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(places)
 def test_a_cut_tail_is_named(at: int) -> None:
     told = after(sql("delete from entries where log = {log} and sequence >= ?", at))
@@ -128,14 +128,14 @@ def test_a_cut_tail_is_named(at: int) -> None:
     assert told.problem == f"entry {at} is missing: the log was sealed with {COUNT} entries"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, COUNT - 1))
 def test_a_cut_tail_shows_even_if_the_count_was_made_to_fit(at: int) -> None:
     told = after(sql("delete from entries where log = {log} and sequence >= ?", at), sealed_as(at))
     assert "its seal is not ours" in told.problem
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(places)
 def test_a_log_written_anew_without_the_key_shows(at: int) -> None:
     assert "last entry" in after(rewritten(at)).problem
@@ -188,7 +188,7 @@ def test_a_content_with_a_value_of_another_type_is_named(column: str, value: obj
     assert told.problem == "content of entry 2 is not what was written"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(places)
 def test_changed_and_lost_contents_are_named(at: int) -> None:
     where = "where log = {log} and content = ?"

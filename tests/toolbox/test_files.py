@@ -19,7 +19,7 @@ from chogori.chat import ToolError, text_of
 from chogori.toolbox.sandbox import Launcher
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-examples = settings(deadline=None, max_examples=25)
+examples = settings(max_examples=25)
 """Each goes through a process of its own, in each of the sandboxes."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -68,9 +69,11 @@ async def test_what_is_kept_in_a_file_is_told_by_a_name_that_every_tool_knows(de
     """A program and the file tools both find it there."""
     told = await desk.call("shell", command="seq 10000")
     kept = told.partition("the whole is in ")[2].partition(" ...]")[0]
-    assert kept == f"{desk.real_out}/output-1.txt"
+    assert re.fullmatch(rf"{desk.real_out}/output-[0-9a-f]{{12}}\.txt", kept)
     assert (await desk.call("read_file", path=kept, lines=2)).startswith("1\n2\n")
     assert await desk.call("shell", command=f"tail -n 1 {kept}") == "10000"
+    assert await desk.call("shell", command="seq 10000") == told, "so a guard sees that it is old"
+    assert [path.name for path in desk.out.glob("output-*")] == [Path(kept).name]
 
 
 async def test_a_figure_is_told_by_a_name_that_a_program_can_open(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chogori.toolbox.sandbox.inside.names import FileProblem, cut, printable, size_of
@@ -142,7 +142,6 @@ words = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(words | st.text(max_size=4), max_size=9), st.booleans())
 def test_no_path_ever_escapes(host: Path, parts: list[str], absolute: bool) -> None:
     path = "/" * absolute + "/".join(parts)
@@ -167,7 +166,6 @@ def test_no_path_ever_escapes(host: Path, parts: list[str], absolute: bool) -> N
     assert str(host) not in told
 
 
-@settings(deadline=None)
 @given(st.lists(words, max_size=6))
 def test_nothing_is_written_outside(host: Path, parts: list[str]) -> None:
     path = "/out/" + "/".join(parts)
@@ -355,7 +353,6 @@ def test_names_that_are_no_text_are_told_on_one_line(tmp_path: Path) -> None:
     assert printable("z\u0085\u2028") == r"z\x85\u2028"
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(1, 50))
 def test_a_cut_text_is_a_beginning_that_fits(text: str, limit: int) -> None:
     assert text.startswith(cut(text, limit))

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chogori.chat import ToolCall, ToolContext, ToolError, text_of
@@ -296,7 +296,6 @@ def test_addresses_that_are(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@settings(deadline=None)
 @given(st.ip_addresses())
 def test_what_python_calls_private_is_never_public(address: Address) -> None:
     if is_public(address):
