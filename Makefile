@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Tests run so many at once; each file of them stays in one process.
 JOBS ?= 2
 BIN := .venv/bin
+# Models of tests that run at once share the cores: a thread of theirs that has to wait sleeps.
+PATIENT := OMP_WAIT_POLICY=passive
 export Q
 
 .DEFAULT_GOAL := help
@@ -58,10 +60,10 @@ check: setup  ## Lint, types, import contracts.
 	@$(BIN)/lint-imports
 
 test: setup models  ## Run the tests (what takes long is left to test-all).
-	@$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile -m "not slow"
+	@$(PATIENT) $(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: setup models  ## Run all the tests.
-	@$(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile
+	@$(PATIENT) $(BIN)/pytest -q -rs -n $(JOBS) --dist loadfile
 
 ask-suite: setup  ## Ask the embedded model 60 fresh questions; exits 1 if a measure is missed.
 	@$(BIN)/chogori models pull local
