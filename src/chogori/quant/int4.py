@@ -15,6 +15,7 @@ Dimension key:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,21 +45,30 @@ representable, and the code -8 stays unused."""
 RULES = {rule.name: rule for rule in (MINMAX, ABSMAX_7)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Int4Weight:
-    """A quantized matrix as it is kept on disk and in memory."""
+    """A quantized matrix as it is kept on disk and in memory. A token asks some hundred of them
+    what they are, beside weights that leave no room in the cache: each finds it out once."""
 
     words_RW: Tensor  # int32
     scale_RG: Tensor  # the dtype of the original weight
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix that the codes stand for."""
         return self.words_RW.shape[0], self.words_RW.shape[1] * CODES_PER_WORD
 
-    @property
+    @cached_property
     def group_size(self) -> int:
         return self.shape[1] // self.scale_RG.shape[1]
+
+    @cached_property
+    def addresses(self) -> tuple[int, int] | None:
+        """Where codes and scales are, if each lies in the main memory in one piece."""
+        both = (self.words_RW, self.scale_RG)
+        if all(each.device.type == "cpu" and each.is_contiguous() for each in both):
+            return self.words_RW.data_ptr(), self.scale_RG.data_ptr()
+        return None
 
     @property
     def nbytes(self) -> int:

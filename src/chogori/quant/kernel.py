@@ -33,6 +33,8 @@ FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 CHUNK, GROUP, LANES = 128, 32, 32
 """Columns of codes come in multiples of `CHUNK`, in groups of `GROUP`; those of bfloat16 in
 multiples of `LANES`, and of float32 in any number."""
+_JOB = 8
+"""Numbers that say what one product is: `job_t`."""
 
 
 class Kernel:
@@ -67,9 +69,7 @@ class Kernel:
             and weight.shape[1] % CHUNK == 0
             and weight.group_size == GROUP
             and weight.scale_RG.dtype == torch.bfloat16
-            and weight.words_RW.is_contiguous()
-            and weight.scale_RG.is_contiguous()
-            and weight.words_RW.device.type == "cpu"
+            and weight.addresses is not None
         )
 
     def products(
@@ -80,26 +80,21 @@ class Kernel:
 
         Inputs that are the same tensor are arranged once.
         """
-        held: dict[tuple[int, bool], Tensor] = {}
-        outputs: list[Tensor] = []
+        held: dict[tuple[int, bool], tuple[Tensor, int, int, bool]] = {}
+        outputs = _room(inputs, [weight.shape[0] for weight in weights])
         jobs = array("q")
-        for x, weight in zip(inputs, weights, strict=True):
+        for x, weight, y in zip(inputs, weights, outputs, strict=True):
             rows, columns = weight.shape
             is_coded = isinstance(weight, Int4Weight)
             given = held.get((id(x), is_coded))
             if given is None:
-                given = held[id(x), is_coded] = self._given(x.contiguous(), is_coded)
-            y = x.new_empty((*x.shape[:-1], rows))
-            outputs.append(y)
-            held_at, scale_at = (
-                (weight.words_RW.data_ptr(), weight.scale_RG.data_ptr())
-                if is_coded
-                else (weight.data_ptr(), 0)
-            )
-            tokens = x.numel() // columns
-            jobs.extend((given.data_ptr(), held_at, scale_at, y.data_ptr()))
-            jobs.extend((tokens, rows, columns, x.dtype == torch.float32))
-        self._products(jobs.buffer_info()[0], len(outputs))
+                arranged = self._given(x.contiguous(), is_coded)
+                about = (x.numel() // columns, x.dtype == torch.float32)
+                given = held[id(x), is_coded] = (arranged, arranged.data_ptr(), *about)
+            at = weight.addresses if is_coded else (weight.data_ptr(), 0)
+            assert at is not None, "it is taken"
+            jobs.extend((given[1], *at, y.data_ptr(), given[2], rows, columns, given[3]))
+        self._products(jobs.buffer_info()[0], len(jobs) // _JOB)
         return outputs
 
     def _given(self, x: Tensor, is_coded: bool) -> Tensor:
@@ -173,6 +168,16 @@ class Kernel:
         about.extend((heads, queries - rope, rope, values, rank, seen))
         self._attend(about.buffer_info()[0], scale)
         return out_HV
+
+
+def _room(inputs: Sequence[Tensor], rows: Sequence[int]) -> list[Tensor]:
+    """A place for each product: one piece of memory where all are alike, as those of experts are,
+    since each piece costs as much as a product's share of the rest."""
+    alike = {(x.shape, x.dtype, count) for x, count in zip(inputs, rows, strict=True)}
+    if len(alike) == 1:
+        [(shape, dtype, count)] = alike
+        return [*torch.empty((len(rows), *shape[:-1], count), dtype=dtype).unbind()]
+    return [x.new_empty((*x.shape[:-1], count)) for x, count in zip(inputs, rows, strict=True)]
 
 
 def _function(made: Any, kinds: str) -> Any:
