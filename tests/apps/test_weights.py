@@ -23,7 +23,7 @@ def test_inspect_says_what_a_checkpoint_is(cli: Cli) -> None:
     done = cli.run("models", "inspect", str(NANO))
     assert "parameters   2,976,960, of which 1,797,312 are active" in done.stdout
     assert "288 bytes of cache a token" in done.stdout
-    told = json.loads(cli.run("models", "inspect", str(NANO), "--json").stdout)
+    told = json.loads(cli.run("models", "inspect", "k2:nano", "--json").stdout)
     assert (told["parameters"], told["format"], told["has_weights"]) == (2_976_960, "int4", True)
     assert sum(component["bytes"] for component in told["components"].values()) == told["bytes"]
 
@@ -32,6 +32,7 @@ def test_inspect_refuses_what_is_no_checkpoint(cli: Cli) -> None:
     done = cli.run("models", "inspect", str(cli.work))
     assert (done.returncode, done.stdout) == (1, "")
     assert "is no checkpoint: it has no config.json" in done.stderr
+    assert "there is no folder nowhere" in cli.run("models", "inspect", "nowhere").stderr
 
 
 def test_logits_are_those_of_the_network(cli: Cli) -> None:

@@ -251,6 +251,28 @@ class TestRefusals:
         with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
             load(folder)
 
+    @pytest.mark.parametrize("content", [b"GGUF", b"", (2).to_bytes(8, "little") + b"[]"])
+    def test_a_file_that_has_no_header(self, int4: Path, tmp_path: Path, content: bytes) -> None:
+        folder = shutil.copytree(int4, tmp_path / "header")
+        sorted(folder.glob("*.safetensors"))[0].write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"is not a (whole )?safetensors file"):
+            load(folder)
+
+    @pytest.mark.parametrize(
+        "content", ["[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}']
+    )
+    def test_an_index_that_is_none(self, int4: Path, tmp_path: Path, content: str) -> None:
+        folder = shutil.copytree(int4, tmp_path / "index")
+        (folder / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(CheckpointError, match="is no index of safetensors files"):
+            load(folder)
+
+    def test_a_config_that_is_no_object(self, int4: Path, tmp_path: Path) -> None:
+        folder = shutil.copytree(int4, tmp_path / "list")
+        (folder / "config.json").write_text("[]")
+        with pytest.raises(CheckpointError, match="is no JSON object"):
+            load(folder)
+
     def test_a_folder_that_is_no_checkpoint(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r"it has no config\.json"):
             load(tmp_path)
@@ -263,7 +285,21 @@ class TestRefusals:
             ("num_nextn_predict_layers", 1),
             ("tie_word_embeddings", True),
             ("quantization_config", {"quant_method": "awq"}),
+            ("quantization_config", "int4"),
+            ("quantization_config", {"format": "pack-quantized", "config_groups": [1]}),
             ("rope_scaling", {"type": "linear", "factor": 2.0}),
+            ("rope_scaling", {"type": "yarn", "factor": "8"}),
+            ("rope_scaling", {"type": "yarn", "factor": 8.0, "beta_fast": None}),
+            ("n_routed_experts", "16"),
+            ("hidden_size", -1),
+            ("hidden_size", 128.0),
+            ("rms_norm_eps", 0),
+            ("num_experts_per_tok", 17),
+            ("n_group", 3),
+            ("n_group", 16),
+            ("topk_group", 2),
+            ("first_k_dense_replace", 4),
+            ("qk_rope_head_dim", 7),
         ],
     )
     def test_a_network_of_another_kind(

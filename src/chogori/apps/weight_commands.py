@@ -51,7 +51,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="The folder of a checkpoint.", metavar="PATH")],
+    path: Annotated[
+        str, typer.Argument(help="The folder of a checkpoint, or k2:nano.", metavar="PATH")
+    ],
     json: Json = False,
 ) -> None:
     """Say what a checkpoint is and what it takes to run it; config.json and index are enough."""
@@ -78,7 +80,7 @@ def logits(
 
 
 def quantize(
-    source: Annotated[Path, typer.Argument(help="A checkpoint in bf16 or FP8.", metavar="SRC")],
+    source: Annotated[str, typer.Argument(help="A checkpoint in bf16 or FP8.", metavar="SRC")],
     target: Annotated[Path, typer.Argument(help="A new folder.", metavar="DST")],
     rule: Annotated[
         str, typer.Option(help="The scale of a group: absmax/7.5 or absmax/7.", metavar="RULE")

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
-def print_inspection(path: Path, *, json_wanted: bool) -> None:
-    """Say what the checkpoint in a folder is. Raises `CheckpointError`."""
+def print_inspection(spec: str, *, json_wanted: bool) -> None:
+    """Say what a checkpoint is: `k2:nano`, `k2:PATH` or its folder. Raises `ConfigError` and
+    `CheckpointError`."""
     with _needs_torch():
+        from chogori.engine.k2 import find_folder
         from chogori.model.inspection import inspect
         from chogori.model.scale import needs
+    path = find_folder(spec)
     found = inspect(path)
     if json_wanted:
         _print_json(found)
         return
     c, e, a = found.config, found.config.experts, found.config.attention
-    print(f"{path}: {found.form}, {found.tensors:,} tensors")
+    print(f"{spec}: {found.form}, {found.tensors:,} tensors")
     if not found.has_weights:
         print("its files of weights are not here: all numbers come from config.json")
     print()
@@ -48,9 +51,11 @@ def print_inspection(path: Path, *, json_wanted: bool) -> None:
         print(line)
 
 
-def quantize(source: Path, target: Path, rule: str) -> None:
-    """Write the INT4 form of a checkpoint into another folder. Raises `CheckpointError`."""
+def quantize(source: str, target: Path, rule: str) -> None:
+    """Write the INT4 form of a checkpoint into another folder. Raises `ConfigError` and
+    `CheckpointError`."""
     with _needs_torch():
+        from chogori.engine.k2 import find_folder
         from chogori.model.quantizing import quantize_checkpoint
         from chogori.quant import RULES
     if rule not in RULES:
@@ -60,7 +65,7 @@ def quantize(source: Path, target: Path, rule: str) -> None:
         print(f"{done} of {whole} files are written", file=sys.stderr, flush=True)
 
     try:
-        quantize_checkpoint(source, target, rule=RULES[rule], progress=progress)
+        quantize_checkpoint(find_folder(source), target, rule=RULES[rule], progress=progress)
     except KeyboardInterrupt as stop:
         stop.add_note(
             f"what is whole is kept; to go on: chogori quantize {source} {target} --rule {rule}"

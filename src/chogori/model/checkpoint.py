@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import torch
@@ -122,7 +122,7 @@ def read_published(folder: Path) -> dict[str, Any]:
     """The config.json of a checkpoint. Raises `CheckpointError`."""
     path = folder / CONFIG
     try:
-        return orjson.loads(path.read_bytes())
+        published = orjson.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is no checkpoint: it has no {CONFIG}; expected a folder with {CONFIG} and "
@@ -130,6 +130,9 @@ def read_published(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, orjson.JSONDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(published, dict) or not isinstance(published.get("text_config", {}), dict):
+        raise CheckpointError(f"{path} is no JSON object, or its text_config is none")
+    return cast(dict[str, Any], published)
 
 
 def read_format(published: Mapping[str, Any]) -> Format:
@@ -138,15 +141,25 @@ def read_format(published: Mapping[str, Any]) -> Format:
     about = text.get("quantization_config") or published.get("quantization_config")
     if not about:
         return "bf16"
+    if not isinstance(about, Mapping):
+        raise _unread(about)
+    about = cast(Mapping[str, Any], about)
     if about.get("quant_method") == "fp8" and about.get("weight_block_size") == [FP8_BLOCK] * 2:
         return "fp8"
-    groups = [group.get("weights") or {} for group in about.get("config_groups", {}).values()]
+    try:
+        groups = [{**(each.get("weights") or {})} for each in about["config_groups"].values()]
+    except (KeyError, TypeError, AttributeError):
+        raise _unread(about) from None
     int4 = {"num_bits": 4, "type": "int", "symmetric": True, "group_size": GROUP_SIZE}
     is_int4 = all(group.items() >= int4.items() for group in groups)
     if about.get("format") == "pack-quantized" and groups and is_int4:
         return "int4"
-    raise CheckpointError(
-        f"config.json has a quantization_config that is not read here: {dict(about)}; expected fp8 "
+    raise _unread(about)
+
+
+def _unread(about: object) -> CheckpointError:
+    return CheckpointError(
+        f"config.json has a quantization_config that is not read here: {about}; expected fp8 "
         f"in blocks of {FP8_BLOCK} x {FP8_BLOCK}, or pack-quantized symmetric INT4 in groups of "
         f"{GROUP_SIZE}"
     )
@@ -158,9 +171,19 @@ def read_index(folder: Path) -> dict[str, str] | None:
     if not path.exists():
         return None
     try:
-        return orjson.loads(path.read_bytes())["weight_map"]
+        files = orjson.loads(path.read_bytes())["weight_map"]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no index of safetensors files: {error!r}") from error
+        raise _no_index(path) from error
+    if not isinstance(files, dict) or not all(isinstance(each, str) for each in files.values()):
+        raise _no_index(path)
+    return cast(dict[str, str], files)
+
+
+def _no_index(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no index of safetensors files; expected "
+        '{"weight_map": {NAME OF A TENSOR: NAME OF A FILE, ...}}; fetch it again'
+    )
 
 
 def shard_names(folder: Path) -> list[str]:

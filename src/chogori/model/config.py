@@ -7,6 +7,7 @@ Moonlight and DeepSeek-V3, and refuses what this network cannot compute rather t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -109,12 +110,14 @@ def read_config(published: Mapping[str, Any]) -> K2Config:
     text: Mapping[str, Any] = published.get("text_config", published)
     _refuse_others(text)
     try:
-        return _config(text)
+        config = _config(text)
     except KeyError as error:
         raise CheckpointError(
             f"config.json has no {error.args[0]!r}; expected the fields of a DeepseekV3ForCausalLM "
             "network, such as that of Kimi K2"
         ) from error
+    _refuse_unfit(config)
+    return config
 
 
 def write_config(config: K2Config) -> dict[str, Any]:
@@ -158,35 +161,76 @@ def write_config(config: K2Config) -> dict[str, Any]:
 def _config(text: Mapping[str, Any]) -> K2Config:
     scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
     return K2Config(
-        vocab_size=text["vocab_size"],
-        hidden_size=text["hidden_size"],
-        layers=text["num_hidden_layers"],
-        dense_layers=text["first_k_dense_replace"],
-        dense_width=text["intermediate_size"],
+        vocab_size=_whole(text, "vocab_size"),
+        hidden_size=_whole(text, "hidden_size"),
+        layers=_whole(text, "num_hidden_layers"),
+        dense_layers=_whole(text, "first_k_dense_replace", least=0),
+        dense_width=_whole(text, "intermediate_size"),
         attention=AttentionShape(
-            heads=text["num_attention_heads"],
-            query_rank=text["q_lora_rank"],
-            latent_rank=text["kv_lora_rank"],
-            nope_dim=text["qk_nope_head_dim"],
-            rope_dim=text["qk_rope_head_dim"],
-            value_dim=text["v_head_dim"],
+            heads=_whole(text, "num_attention_heads"),
+            query_rank=None if text["q_lora_rank"] is None else _whole(text, "q_lora_rank"),
+            latent_rank=_whole(text, "kv_lora_rank"),
+            nope_dim=_whole(text, "qk_nope_head_dim"),
+            rope_dim=_whole(text, "qk_rope_head_dim"),
+            value_dim=_whole(text, "v_head_dim"),
         ),
         experts=ExpertShape(
-            routed=text["n_routed_experts"],
-            chosen=text["num_experts_per_tok"],
-            width=text["moe_intermediate_size"],
-            shared=text["n_shared_experts"],
-            scaling=text["routed_scaling_factor"],
-            normalise=text.get("norm_topk_prob", True),
-            groups=text.get("n_group") or 1,
-            kept_groups=text.get("topk_group") or 1,
+            routed=_whole(text, "n_routed_experts"),
+            chosen=_whole(text, "num_experts_per_tok"),
+            width=_whole(text, "moe_intermediate_size"),
+            shared=_whole(text, "n_shared_experts", least=0),
+            scaling=_positive(text, "routed_scaling_factor"),
+            normalise=bool(text.get("norm_topk_prob", True)),
+            groups=_whole(text, "n_group") if text.get("n_group") else 1,
+            kept_groups=_whole(text, "topk_group") if text.get("topk_group") else 1,
         ),
-        context_tokens=text["max_position_embeddings"],
-        rope_theta=text.get("rope_theta") or scaling["rope_theta"],
+        context_tokens=_whole(text, "max_position_embeddings"),
+        rope_theta=_positive(text if text.get("rope_theta") else scaling, "rope_theta"),
         yarn=_read_yarn(scaling, text["max_position_embeddings"]),
-        norm_eps=text["rms_norm_eps"],
-        latent_norm_eps=text.get("latent_norm_eps"),
+        norm_eps=_positive(text, "rms_norm_eps"),
+        latent_norm_eps=(
+            None if text.get("latent_norm_eps") is None else _positive(text, "latent_norm_eps")
+        ),
     )
+
+
+def _whole(text: Mapping[str, Any], field: str, *, least: int = 1) -> int:
+    found = text[field]
+    if type(found) is not int or found < least:
+        raise CheckpointError(
+            f"config.json has {field} = {found!r}; expected a whole number from {least}"
+        )
+    return found
+
+
+def _positive(text: Mapping[str, Any], field: str) -> float:
+    found = text[field]
+    if type(found) not in (int, float) or not 0 < found < math.inf:
+        raise CheckpointError(f"config.json has {field} = {found!r}; expected a number above 0")
+    return found
+
+
+def _refuse_unfit(config: K2Config) -> None:
+    """Refuse numbers that are each right and do not go together."""
+    e = config.experts
+    fits = {
+        f"first_k_dense_replace = {config.dense_layers} of num_hidden_layers = {config.layers}": (
+            config.dense_layers <= config.layers
+        ),
+        f"qk_rope_head_dim = {config.attention.rope_dim}, which is no even number": (
+            config.attention.rope_dim % 2 == 0
+        ),
+        f"n_group = {e.groups}, which does not divide n_routed_experts = {e.routed} into groups "
+        "of two at least": e.groups == 1 or (e.routed % e.groups == 0 and e.routed > e.groups),
+        f"topk_group = {e.kept_groups} of n_group = {e.groups}": e.kept_groups <= e.groups,
+        f"num_experts_per_tok = {e.chosen} of n_routed_experts = {e.routed}, of which "
+        f"{e.kept_groups} of {e.groups} groups are kept": (
+            e.chosen <= e.routed // e.groups * e.kept_groups
+        ),
+    }
+    for what, is_fit in fits.items():
+        if not is_fit:
+            raise CheckpointError(f"config.json has {what}: there is no such network")
 
 
 def _read_yarn(scaling: Mapping[str, Any], context_tokens: int) -> Yarn | None:
@@ -197,14 +241,18 @@ def _read_yarn(scaling: Mapping[str, Any], context_tokens: int) -> Yarn | None:
         raise CheckpointError(
             f"config.json scales its rotary positions by {kind!r}; expected 'yarn' or none"
         )
-    return Yarn(
-        factor=float(scaling["factor"]),
-        original_context=scaling.get("original_max_position_embeddings", context_tokens),
-        beta_fast=float(scaling.get("beta_fast", 32)),
-        beta_slow=float(scaling.get("beta_slow", 1)),
-        mscale=float(scaling.get("mscale", 1)),
-        mscale_all_dim=float(scaling.get("mscale_all_dim", 0)),
-    )
+    told = {"original_max_position_embeddings": context_tokens, **scaling}
+    try:
+        return Yarn(
+            factor=_positive(told, "factor"),
+            original_context=_whole(told, "original_max_position_embeddings"),
+            beta_fast=float(scaling.get("beta_fast", 32)),
+            beta_slow=float(scaling.get("beta_slow", 1)),
+            mscale=float(scaling.get("mscale", 1)),
+            mscale_all_dim=float(scaling.get("mscale_all_dim", 0)),
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config.json has a rope_scaling without numbers: {error}") from error
 
 
 def _write_yarn(yarn: Yarn) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def quantize_checkpoint(
     checkpoint = Checkpoint(source)
     if checkpoint.form == "int4":
         raise CheckpointError(
-            f"{source} is INT4 already; its codes are copied as they are, never quantized again"
+            f"{source} is INT4 already: quantizing it again would change it; use it as it is"
         )
     notes = {"source": _fingerprint(checkpoint), "rule": rule.name, "shard_bytes": shard_bytes}
     _claim(target, notes)

@@ -154,17 +154,19 @@ def _read_header(path: Path) -> dict[str, Entry]:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            length: int = struct.unpack("<Q", file.read(8))[0]
+            length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, _LONGEST_HEADER):
                 raise CheckpointError(
                     f"{path} is not a whole safetensors file: its header should be {length:,} "
                     f"bytes long and the file is {size:,}; fetch it again"
                 )
-            header: dict[str, Any] = orjson.loads(file.read(length))
+            header = orjson.loads(file.read(length))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is not there; fetch the whole checkpoint") from error
-    except (OSError, struct.error, orjson.JSONDecodeError) as error:
+    except (OSError, orjson.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} is not a safetensors file: its header is no JSON object")
     header.pop("__metadata__", None)
     entries = {name: _entry(path, name, about, 8 + length) for name, about in header.items()}
     end = max((entry.stop for entry in entries.values()), default=0)
@@ -179,7 +181,10 @@ def _read_header(path: Path) -> dict[str, Entry]:
 def _entry(path: Path, name: str, about: Any, data: int) -> Entry:
     try:
         start, stop = about["data_offsets"]
-        entry = Entry(about["dtype"], tuple(about["shape"]), data + start, data + stop)
+        shape = tuple(about["shape"])
+        if not all(type(each) is int and each >= 0 for each in (*shape, start, stop - start)):
+            raise ValueError("a size that is none")
+        entry = Entry(about["dtype"], shape, data + start, data + stop)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the header of {name} is malformed: {about}") from error
     width = DTYPE_BYTES.get(entry.dtype)
