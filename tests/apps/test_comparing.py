@@ -114,3 +114,14 @@ def test_a_checkpoint_may_be_named_by_its_folder(cli: Cli) -> None:
     done = cli.run("compare", str(NANO), "k2:nano", "--suite", suite(cli), "--tokens", "2")
     assert "B - A  +0.0 points" in done.stdout
     assert f"k2:{NANO}" in done.stdout
+
+
+def test_what_the_second_lacks_is_told_before_the_first_is_asked(cli: Cli) -> None:
+    a = scripted(cli, "a", "It is 4.", "Paris")
+    empty = cli.work / "empty"
+    empty.mkdir()
+    for second in ("nothing", str(empty)):
+        done = cli.run("compare", a, second, "--suite", suite(cli))
+        assert done.returncode == 1
+        assert second in done.stderr
+        assert "question 1" not in done.stderr

@@ -77,6 +77,8 @@ def compare(
     """Ask, and print the difference and every answer that flips. Raises `ConfigError`."""
     questions = read_suite(suite)
     names = tuple(spec_of(spec) for spec in specs)
+    # The first may be asked for hours before the turn of the second comes.
+    asyncio.run(_try(settings, names[1], questions[0]))
     said = [asyncio.run(_ask_all(settings, name, questions, tokens)) for name in names]
     asked = [Asked(*each) for each in zip(questions, zip(*said, strict=True), strict=True)]
     difference = difference_of(asked)
@@ -130,12 +132,25 @@ def difference_of(asked: Sequence[Asked]) -> Difference:
     )
 
 
+def _load(settings: Settings, spec: str) -> ChatModel:
+    return load(
+        spec, data=settings.data, environ=settings.environ, memory_bytes=settings.memory_bytes
+    )
+
+
+async def _try(settings: Settings, spec: str, question: Question) -> None:
+    """Raise what stands in the way of a model, as far as that shows without asking it."""
+    model = _load(settings, spec)
+    try:
+        await model.count(Conversation([user(question.text)]))
+    finally:
+        await model.aclose()
+
+
 async def _ask_all(
     settings: Settings, spec: str, questions: Sequence[Question], tokens: int
 ) -> list[str]:
-    model = load(
-        spec, data=settings.data, environ=settings.environ, memory_bytes=settings.memory_bytes
-    )
+    model = _load(settings, spec)
     said: list[str] = []
     try:
         for number, question in enumerate(questions, 1):
