@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from chogori.chat.conversation import Conversation
 from chogori.chat.messages import Delta, ToolSpec
 from chogori.chat.profiles import Profile
+from chogori.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class JsonFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Every knob of a request. None leaves the choice to the model's profile."""
+    """Every knob of a request. None leaves the choice to the model's profile. Raises `ConfigError`
+    for what no model can do."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -70,6 +72,12 @@ class Options:
     user: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Fields of one endpoint's own, sent as they are."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed is {self.seed}; it must be a whole number of 64 bits")
 
 
 class ChatModel(Protocol):
